@@ -1,0 +1,27 @@
+//! The one place that names atomics, locks and epochs.
+//!
+//! Everything else imports them from here, so that a model checker can take their place
+//! (`--cfg kvs_loom`) and ThreadSanitizer sees only locks that it understands: parking_lot and crossbeam,
+//! never `std::sync`.
+
+#[cfg(kvs_loom)]
+#[allow(dead_code, unused_imports, reason = "models use a part of it")]
+mod loom;
+
+#[cfg(all(test, not(kvs_loom)))]
+pub use std::sync::atomic::{AtomicBool, AtomicUsize};
+#[cfg(not(kvs_loom))]
+pub use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+#[cfg(not(kvs_loom))]
+pub use std::sync::{Arc, OnceLock};
+
+#[cfg(not(kvs_loom))]
+pub use crossbeam_epoch as epoch;
+#[cfg(not(kvs_loom))]
+pub use crossbeam_utils::CachePadded;
+#[cfg(not(kvs_loom))]
+pub use parking_lot::{Condvar, Mutex, MutexGuard};
+
+#[cfg(kvs_loom)]
+#[allow(unused_imports, reason = "models use a part of it")]
+pub use self::loom::*;
