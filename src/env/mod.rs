@@ -1,0 +1,234 @@
+//! The environment: the only door to files, clocks and threads.
+//!
+//! The engine sees the world through [`Env`]. Three implementations:
+//!
+//! * [`OsEnv`](os::OsEnv): the operating system.
+//! * [`SimEnv`](sim::SimEnv): a disk in memory that forgets, tears and reorders whatever was not synced when
+//!   the power is cut, stores into mapped segments included, and steps the worker instead of running it.
+//! * [`FaultEnv`](fault::FaultEnv): wraps another one and fails its n-th call, once or for ever.
+//!
+//! Rules of the trait
+//!
+//! 1. Every method may be called from any thread.
+//! 2. Errors carry the operation and the path ([`Error::io`](crate::Error::io)); no method panics or retries a failed sync.
+//! 3. Files are created with mode 0600 and opened without following a final symbolic link; anything but a
+//!    regular file is refused.
+//! 4. Nothing is durable before [`sync`](SegmentFile::sync) of its file returned, and no directory entry (created, renamed or
+//!    removed) before [`Env::sync_dir`] of its directory returned.
+//! 5. No published byte of a file is ever changed.
+
+pub mod fault;
+pub mod os;
+pub mod sim;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::{Error, Result};
+use crate::sync::Arc;
+
+/// How a log segment's memory relates to its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentKind {
+    /// The file itself is mapped, shared: a store into the memory survives the death of the process.
+    /// Only where the file system reserves every block beforehand, or a full disk would be a fatal signal.
+    Mapped,
+    /// Anonymous memory; [`SegmentFile::write`] copies it into the file by positioned writes.
+    Positioned,
+}
+
+/// Who else may hold the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// One writer and nobody else.
+    Exclusive,
+    /// Any number of read-only opens, no writer.
+    Shared,
+}
+
+/// Sees every store into a [`Memory`], in program order, before the next one is made.
+pub trait StoreObserver: fmt::Debug + Send + Sync {
+    /// `bytes` now stand at `offset`.
+    fn stored(&self, offset: usize, bytes: &[u8]);
+}
+
+/// Mapped memory, reached by raw pointer only: no reference to it exists but those that
+/// `log/segment.rs` and `files.rs` form over bytes that no one will write again.
+pub struct Memory {
+    map: MmapRaw,
+    observer: Option<Arc<dyn StoreObserver>>,
+}
+
+impl Memory {
+    /// Memory that a file backs, or that holds a copy of one.
+    pub fn mapped(map: MmapRaw) -> Memory {
+        Memory { map, observer: None }
+    }
+
+    /// Zeroed memory that no file backs.
+    pub fn anonymous(len: usize) -> Result<Memory> {
+        let map = MmapOptions::new()
+            .len(len)
+            .map_anon()
+            .map_err(|e| Error::io(&format!("map {len} bytes of memory"), Path::new("(memory)"), e))?;
+        Ok(Memory { map: MmapRaw::from(map), observer: None })
+    }
+
+    /// The same memory, with every store reported to `observer`.
+    pub fn observed(self, observer: Arc<dyn StoreObserver>) -> Memory {
+        Memory { observer: Some(observer), ..self }
+    }
+
+    /// The first byte; valid for [`len`](Memory::len) bytes as long as `self` lives.
+    pub fn as_mut_ptr(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Is there not a single byte?
+    pub fn is_empty(&self) -> bool {
+        self.map.len() == 0
+    }
+
+    /// Whoever wants to see every store.
+    pub fn observer(&self) -> Option<&dyn StoreObserver> {
+        self.observer.as_deref()
+    }
+
+    /// The map itself, for advice to the kernel.
+    pub fn raw(&self) -> &MmapRaw {
+        &self.map
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} bytes)", self.len())
+    }
+}
+
+/// The file behind one log segment. A created one keeps its one descriptor open for life, so that no
+/// write-back error is missed.
+pub trait SegmentFile: fmt::Debug + Send + Sync {
+    /// The segment's memory, of the file's length. Read-only for a segment that was opened, not created.
+    fn memory(&self) -> &Memory;
+
+    /// Which relation memory and file have.
+    fn kind(&self) -> SegmentKind;
+
+    /// Puts `bytes`, which stand at `offset` of the memory, into the file. Nothing to do when mapped.
+    /// After an error a part of them may be in the file, and writing them again is allowed.
+    /// An error for a segment that was opened and not created.
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes everything written or stored so far durable (fdatasync). Never retried after an error.
+    /// An error for a segment that was opened and not created: see [`Env::sync_file`].
+    fn sync(&self) -> Result<()>;
+
+    /// Cuts the file to `len` bytes: only ever bytes that were not published, at close. The memory stays,
+    /// but what lies beyond `len` must not be touched any more. An error for a segment that was opened and not created.
+    fn trim(&self, len: u64) -> Result<()>;
+}
+
+/// A file that grows at its end: the manifest.
+pub trait AppendFile: fmt::Debug + Send + Sync {
+    /// Appends all of `bytes`. An error leaves the file's contents as they were or, if that is not possible, the handle
+    /// broken: then every later append fails too, and the file must be replaced. After a power cut
+    /// a part of `bytes` may stand at the end either way.
+    fn append(&self, bytes: &[u8]) -> Result<()>;
+    /// fdatasync. Never retried after an error.
+    fn sync(&self) -> Result<()>;
+}
+
+/// A file that is read at positions.
+pub trait ReadFile: fmt::Debug + Send + Sync {
+    /// Its length when it was opened, in bytes.
+    fn len(&self) -> u64;
+    /// Is there nothing in it?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Fills all of `buffer` from `offset`; an error if the file ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+    /// Maps the whole file, read-only. Not for an empty file.
+    fn map(&self) -> Result<Memory>;
+}
+
+/// A held directory lock; dropping it unlocks.
+pub trait DirLock: fmt::Debug + Send + Sync {}
+
+/// What became of a thread that was asked for.
+#[derive(Debug)]
+pub enum Spawned {
+    /// It runs; join it before the handle goes.
+    Thread(std::thread::JoinHandle<()>),
+    /// This environment runs no threads: the test steps the worker by hand.
+    Stepped,
+}
+
+/// Files, clock and threads. See the [module](self) for the rules.
+pub trait Env: fmt::Debug + Send + Sync + 'static {
+    /// Makes one directory, mode 0700, and makes its entry durable; fine if it is there already.
+    fn create_dir(&self, dir: &Path) -> Result<()>;
+    /// The names in a directory, in no order.
+    fn list_dir(&self, dir: &Path) -> Result<Vec<OsString>>;
+    /// Makes the directory's entries durable.
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
+    /// Renames within a directory, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Removes a file's name.
+    fn unlink(&self, path: &Path) -> Result<()>;
+    /// Bytes that an unprivileged writer may still use on the directory's file system.
+    fn free_space(&self, dir: &Path) -> Result<u64>;
+    /// Takes the lock in the file `path` (created if missing and the medium allows), at once or with
+    /// [`ErrorKind::Locked`](crate::ErrorKind::Locked) that names the holder's pid and the path. One process at a time
+    /// by the operating system's lock, one open per process by a registry.
+    fn lock(&self, path: &Path, mode: LockMode) -> Result<Box<dyn DirLock>>;
+
+    /// Creates a file that must not exist.
+    fn create(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
+    /// Opens an existing file to append at `len`, which must be its length.
+    fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>>;
+    /// Opens an existing file to read. `Ok(None)` if there is none.
+    fn open_read(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>>;
+    /// Which kind of segment is safe and fast in `dir`.
+    fn preferred_segment(&self, dir: &Path) -> Result<SegmentKind>;
+    /// Creates a segment of `len` zero bytes, every block reserved: a full disk is an error here and nowhere later.
+    /// On an error no file stays behind. (Where the file system cannot reserve blocks, which only a positioned
+    /// segment accepts, a full disk may show in [`SegmentFile::write`].)
+    fn create_segment(&self, path: &Path, len: u64, kind: SegmentKind) -> Result<Box<dyn SegmentFile>>;
+    /// Opens an existing, non-empty segment to read it. Positioned: its bytes are copied into memory. Holds no descriptor: a store
+    /// may have more segments than a process may have open files.
+    fn open_segment(&self, path: &Path, kind: SegmentKind) -> Result<Box<dyn SegmentFile>>;
+
+    /// Makes an existing file, which nobody writes, durable (fdatasync). Never retried after an error.
+    fn sync_file(&self, path: &Path) -> Result<()>;
+
+    /// Touches every page of `memory` so that no later store faults; advice, and free to do nothing.
+    fn populate(&self, memory: &Memory);
+
+    /// Sixty-four bits that nobody else is likely to have drawn: identities and hash seeds.
+    fn random(&self) -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        // The standard library seeds its hash maps from the operating system's randomness; this is one such seed, hashed.
+        std::hash::RandomState::new().build_hasher().finish()
+    }
+
+    /// How many times this process was made by a fork of a process that had used this environment, as far as it can tell.
+    fn fork_generation(&self) -> u64 {
+        0
+    }
+
+    /// Time since some fixed moment; never goes back.
+    fn now(&self) -> Duration;
+    /// Starts a thread that has all signals blocked, or says that the test steps it.
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> Result<Spawned>;
+}
