@@ -1,0 +1,322 @@
+//! File slots: from an address to the bytes that stand there.
+//!
+//! An address names a file by a 16-bit slot. [`Files`] holds what each slot stands for; [`File`] hands out the bytes that
+//! have been published in it; [`EpochCell`] is one pointer that readers follow without a lock.
+//!
+//! Invariants
+//!
+//! 1. Bytes below a file's `end` are never written again, and `end` never falls. So a shared slice over them is sound for
+//!    as long as the file is held.
+//! 2. Whoever follows a slot or an `EpochCell` holds an epoch guard. What is taken out of one goes to the
+//!    [`Graveyard`] only after a grace period, when no guard that could have seen it is left, and dies there on the worker:
+//!    user threads never unmap or free a file.
+//! 3. A value that outlives its guard holds an `Arc` of its file, taken under the guard.
+//!
+//! Not defended against: another process that truncates or rewrites a mapped file (documented in `docs/durability.md`).
+
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use crate::coding;
+use crate::env::{Memory, SegmentFile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{self, FileSalt, Header};
+use crate::sync::epoch::Guard;
+use crate::sync::{Arc, AtomicPtr, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+
+/// How many files may live at once: an address has 16 bits for the slot.
+pub const SLOTS: usize = 1 << 16;
+
+/// What a prefetch fetches, in bytes.
+#[cfg(target_arch = "x86_64")]
+const CACHE_LINE: usize = 64;
+
+/// Slots come in blocks, so that a small store does not pay for 65,536 of them.
+const BLOCK: usize = 256;
+
+/// One log segment (later also one table) as readers see it.
+pub struct File {
+    /// Never reused in the life of a database.
+    pub number: u64,
+    /// What ties records to this file.
+    pub salt: FileSalt,
+    /// The seed under which the database hashes keys.
+    pub hash_seed: u64,
+    /// Where it lies; a made-up name in memory.
+    pub path: PathBuf,
+    source: Box<dyn SegmentFile>,
+    /// The first byte of `source.memory()`, which never moves. Set once, in `new`: Relaxed.
+    base: AtomicPtr<u8>,
+    /// Bytes below are published: complete, and never written again. Raised by Release stores in [`File::publish`], read
+    /// with Acquire in [`File::published`]. On a line of its own: the writer changes it with every write.
+    end: CachePadded<AtomicU64>,
+}
+
+impl File {
+    /// A file of which nothing is published yet.
+    pub fn new(database: u128, hash_seed: u64, number: u64, path: PathBuf, source: Box<dyn SegmentFile>) -> File {
+        let salt = FileSalt::new(database, number);
+        let base = AtomicPtr::new(source.memory().as_mut_ptr());
+        File { number, salt, hash_seed, path, source, base, end: CachePadded::new(AtomicU64::new(0)) }
+    }
+
+    /// The file's memory, for the one appender.
+    pub fn memory(&self) -> &Memory {
+        self.source.memory()
+    }
+
+    /// The file itself: to write through, to sync, to trim.
+    pub fn source(&self) -> &dyn SegmentFile {
+        &*self.source
+    }
+
+    /// Bytes that are published.
+    pub fn end(&self) -> u64 {
+        // Acquire pairs with the Release in `publish`: the bytes below are visible.
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Publishes all bytes below `end`.
+    ///
+    /// # Safety
+    ///
+    /// `end` is at most the memory's length and at least the old one, all bytes below it are written, and no one
+    /// writes any of them ever again.
+    pub unsafe fn publish(&self, end: u64) {
+        // Release pairs with the Acquire in `end`.
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// All published bytes.
+    #[inline]
+    pub fn published(&self) -> &[u8] {
+        let end = self.end() as usize;
+        // SAFETY: `base` points to `Memory`, which is valid for its length as long as `self.source` lives, which is as long as
+        // `self`; by the contract of `publish` `end` is at most that length and the bytes below it are initialised
+        // and not written while this shared slice lives.
+        unsafe { std::slice::from_raw_parts(self.base.load(Ordering::Relaxed), end) }
+    }
+
+    /// The published bytes from `offset` on: none if it lies beyond.
+    #[inline]
+    pub fn tail(&self, offset: u64) -> &[u8] {
+        self.published().get(offset as usize..).unwrap_or(&[])
+    }
+
+    /// Hints to the CPU that `len` bytes at `offset` will be read soon.
+    #[inline]
+    pub fn prefetch(&self, offset: u64, len: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let base = self.base.load(Ordering::Relaxed).cast_const().cast::<i8>();
+            let from = offset as usize;
+            for at in (from & !(CACHE_LINE - 1)..from + len).step_by(CACHE_LINE) {
+                // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(at)) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (offset, len);
+    }
+
+    /// Checks every byte of the record that `header` opens at the start of `bytes`, at `offset`.
+    #[inline]
+    pub fn check(&self, bytes: &[u8], header: &Header, offset: u64) -> Result<()> {
+        self.check_hashed(bytes, header, coding::hash_seeded(header.key(bytes), self.hash_seed), offset)
+    }
+
+    /// As `check`, for a key whose hash is known.
+    #[inline]
+    pub fn check_hashed(&self, bytes: &[u8], header: &Header, key_hash: u64, offset: u64) -> Result<()> {
+        if record::verify(bytes, header, key_hash, self.salt, offset) {
+            return Ok(());
+        }
+        Err(self.corrupt(offset, "the record's checksum does not match"))
+    }
+
+    /// Damage at `offset`.
+    #[cold]
+    pub fn corrupt(&self, offset: u64, what: &str) -> Error {
+        Error::corruption(&self.path, offset, what)
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "File({}, {} bytes published)", self.path.display(), self.end())
+    }
+}
+
+type Block = Box<[AtomicPtr<File>; BLOCK]>;
+
+/// What each slot stands for.
+pub struct Files {
+    blocks: Box<[OnceLock<Block>]>,
+    /// The lowest slot that was never given out, and those given back.
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    fresh: usize,
+}
+
+impl Files {
+    /// No file yet.
+    pub fn new() -> Files {
+        let blocks = (0..SLOTS / BLOCK).map(|_| OnceLock::new()).collect();
+        Files { blocks, free: Mutex::default() }
+    }
+
+    /// Gives `file` a slot.
+    pub fn register(&self, file: Arc<File>) -> Result<u16> {
+        let mut free = self.free.lock();
+        if free.fresh == SLOTS {
+            let message = format!("the store has {SLOTS} live files, the most that addresses can tell apart");
+            return Err(Error::on(ErrorKind::NoSpace, &file.path, message));
+        }
+        let slot = free.fresh;
+        free.fresh += 1;
+        let block = self.blocks[slot / BLOCK]
+            .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))));
+        // Release pairs with the Acquire in `get`: whoever finds the pointer finds the file behind it.
+        block[slot % BLOCK].store(Arc::into_raw(file).cast_mut(), Ordering::Release);
+        Ok(slot as u16)
+    }
+
+    /// The file in `slot`.
+    #[inline]
+    pub fn get<'g>(&'g self, slot: u16, _guard: &'g Guard) -> Option<&'g File> {
+        let pointer = self.pointer(slot);
+        // SAFETY: a non-null pointer came from `Arc::into_raw` in `register`, and the table's own count is given back only
+        // in `drop`, which has `&mut self` and so can't happen while `&'g self` lives.
+        unsafe { pointer.as_ref() }
+    }
+
+    /// The file in `slot`, to hold on to.
+    #[inline]
+    pub fn pin(&self, slot: u16, _guard: &Guard) -> Option<Arc<File>> {
+        let pointer = self.pointer(slot);
+        if pointer.is_null() {
+            return None;
+        }
+        // SAFETY: as in `get`, the pointer came from `Arc::into_raw` and the table holds one count of it throughout this
+        // call; `increment_strong_count` adds the count that `from_raw` takes.
+        unsafe {
+            Arc::increment_strong_count(pointer);
+            Some(Arc::from_raw(pointer))
+        }
+    }
+
+    #[inline]
+    fn pointer(&self, slot: u16) -> *const File {
+        match self.blocks[slot as usize / BLOCK].get() {
+            // Acquire pairs with the Release in `register`.
+            Some(block) => block[slot as usize % BLOCK].load(Ordering::Acquire),
+            None => std::ptr::null(),
+        }
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Files({} slots given out)", self.free.lock().fresh)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for block in self.blocks.iter_mut().filter_map(OnceLock::get_mut) {
+            for slot in block.iter_mut() {
+                let pointer = *slot.get_mut();
+                if !pointer.is_null() {
+                    // SAFETY: the pointer came from `Arc::into_raw`, its count was given back nowhere else, and `&mut self`
+                    // means that no reader is left.
+                    drop(unsafe { Arc::from_raw(pointer) });
+                }
+            }
+        }
+    }
+}
+
+/// Where things wait for the worker to drop them.
+#[derive(Debug, Default)]
+pub struct Graveyard(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
+
+impl Graveyard {
+    /// Drops whatever arrived. Called by the worker, and by whoever closes the store.
+    pub fn empty(&self) {
+        let dead = std::mem::take(&mut *self.0.lock());
+        drop(dead);
+    }
+}
+
+/// One pointer that readers follow under an epoch guard and writers replace.
+pub struct EpochCell<T> {
+    pointer: AtomicPtr<T>,
+    graveyard: Arc<Graveyard>,
+    owns: PhantomData<Arc<T>>,
+}
+
+impl<T: Any + Send + Sync> EpochCell<T> {
+    /// A cell that holds `value`; what is replaced goes to `graveyard`.
+    pub fn new(value: Arc<T>, graveyard: Arc<Graveyard>) -> EpochCell<T> {
+        EpochCell { pointer: AtomicPtr::new(Arc::into_raw(value).cast_mut()), graveyard, owns: PhantomData }
+    }
+
+    /// What it holds now, for as long as the guard lives.
+    #[inline]
+    pub fn load<'g>(&'g self, _guard: &'g Guard) -> &'g T {
+        // Acquire pairs with the AcqRel in `replace`.
+        let pointer = self.pointer.load(Ordering::Acquire);
+        // SAFETY: never null; it came from `Arc::into_raw`, and the count that belongs to the cell is released only by a closure
+        // deferred past every guard that was alive at the replacement, ours among them, or by `drop`, which has `&mut self`.
+        unsafe { &*pointer }
+    }
+
+    /// What it holds now, to hold on to.
+    pub fn pin(&self, _guard: &Guard) -> Arc<T> {
+        let pointer = self.pointer.load(Ordering::Acquire);
+        // SAFETY: as in `load` the cell's count outlives the guard; `increment_strong_count` adds the one that `from_raw` takes.
+        unsafe {
+            Arc::increment_strong_count(pointer);
+            Arc::from_raw(pointer)
+        }
+    }
+
+    /// Replaces what it holds. Writers are serialised by the caller.
+    pub fn replace(&self, value: Arc<T>, guard: &Guard) {
+        // AcqRel: Release pairs with the Acquire in `load` and `pin`; Acquire because the old value is taken over.
+        let old = self.pointer.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
+        // SAFETY: the cell's count of the old value is ours now that no later load can find it.
+        let old = unsafe { Arc::from_raw(old) };
+        let graveyard = Arc::clone(&self.graveyard);
+        guard.defer(move || graveyard.0.lock().push(old));
+        // Out of this thread's private bag: there it would keep closed stores' files open for as long as the thread lives and
+        // replaces little else.
+        guard.flush();
+    }
+}
+
+impl<T> Drop for EpochCell<T> {
+    fn drop(&mut self) {
+        // SAFETY: never null, from `Arc::into_raw`, and `&mut self` means that no reader is left.
+        drop(unsafe { Arc::from_raw(*self.pointer.get_mut()) });
+    }
+}
+
+impl<T> fmt::Debug for EpochCell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EpochCell")
+    }
+}
+
+/// A name for a file that has none.
+pub fn memory_path(number: u64) -> PathBuf {
+    Path::new("(memory)").join(format!("{number:06}.log"))
+}

@@ -1,0 +1,129 @@
+//! Visibility: *the* place that says which version of a key a reader sees.
+//!
+//! A reader at sequence number `S` sees, of each key, the newest version whose number is at most `S`, and nothing if
+//! that is a tombstone. Forwards, versions come newest first: skip those beyond `S`, take the first, skip the rest of
+//! the key. Backwards they come oldest first: the last one that is at most `S` before the key changes.
+
+use crate::error::Result;
+use crate::merging::{Merging, Source};
+use crate::record::{Kind, Seq};
+
+/// A merge as a reader at one sequence number sees it: one live entry for each key.
+#[derive(Debug)]
+pub struct Visible<S: Source> {
+    merging: Merging<S>,
+    seq: Seq,
+    /// The entry it stands on, and its source.
+    current: Option<(usize, S::Entry)>,
+    /// `current` is still the merge's top: the step past it is left to the next move, which may meet damage there.
+    on_top: bool,
+}
+
+impl<S: Source> Visible<S> {
+    /// What a reader at `seq` sees of `sources`; stands nowhere until the first seek.
+    pub fn new(sources: Vec<S>, seq: Seq) -> Visible<S> {
+        Visible { merging: Merging::new(sources), seq, current: None, on_top: false }
+    }
+
+    /// The entry it stands on.
+    #[inline]
+    pub fn current(&self) -> Option<(&S, &S::Entry)> {
+        self.current.as_ref().map(|(source, entry)| (self.merging.source(*source), entry))
+    }
+
+    /// Stands nowhere.
+    pub fn leave(&mut self) {
+        self.current = None;
+        self.on_top = false;
+    }
+
+    /// Another one over the same sources, at the same number, standing nowhere.
+    pub fn fresh(&self) -> Visible<S>
+    where
+        S: Clone,
+    {
+        Visible::new(self.merging.sources().to_vec(), self.seq)
+    }
+
+    /// To the first entry, or the last.
+    pub fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {
+        self.leave();
+        self.merging.seek_to_end_of(forward)?;
+        self.settle(forward)
+    }
+
+    /// To the first entry at or after `key`, or the last at or before it.
+    pub fn seek(&mut self, key: &[u8], forward: bool) -> Result<()> {
+        self.leave();
+        self.merging.seek(key, forward, false)?;
+        self.settle(forward)
+    }
+
+    /// To the next entry, or the one before. Does nothing if it stands on none.
+    #[inline]
+    pub fn step(&mut self, forward: bool) -> Result<()> {
+        let Some((source, entry)) = self.current else { return Ok(()) };
+        if self.merging.is_forward() != forward {
+            let key = self.merging.source(source).key_of(&entry).to_vec();
+            self.leave();
+            self.merging.seek(&key, forward, true)?;
+        }
+        self.settle(forward)
+    }
+
+    #[inline]
+    fn settle(&mut self, forward: bool) -> Result<()> {
+        if forward { self.settle_forward() } else { self.settle_backward() }
+    }
+
+    /// `current` is the entry just left, whose older versions may still be on top.
+    fn settle_forward(&mut self) -> Result<()> {
+        let mut done = self.current.take();
+        if std::mem::take(&mut self.on_top) {
+            self.merging.step()?;
+        }
+        while let Some((source, entry)) = self.merging.top() {
+            let entry = *entry;
+            if S::seq_of(&entry) <= self.seq && !done.is_some_and(|done| self.same_key(done, (source, entry))) {
+                done = Some((source, entry));
+                if S::kind_of(&entry) == Kind::Put {
+                    self.current = done;
+                    self.on_top = true;
+                    return Ok(());
+                }
+            }
+            self.merging.step()?;
+        }
+        Ok(())
+    }
+
+    /// The top is the oldest version of a key not yet looked at.
+    fn settle_backward(&mut self) -> Result<()> {
+        self.current = None;
+        self.on_top = false;
+        while let Some((source, entry)) = self.merging.top() {
+            let first = (source, *entry);
+            let mut newest = None;
+            while let Some((source, entry)) = self.merging.top() {
+                let this = (source, *entry);
+                if !self.same_key(first, this) {
+                    break;
+                }
+                if S::seq_of(&this.1) <= self.seq {
+                    newest = Some(this);
+                }
+                self.merging.step()?;
+            }
+            if let Some(found) = newest.filter(|(_, entry)| S::kind_of(entry) == Kind::Put) {
+                self.current = Some(found);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn same_key(&self, a: (usize, S::Entry), b: (usize, S::Entry)) -> bool {
+        self.merging.source(a.0).key_of(&a.1) == self.merging.source(b.0).key_of(&b.1)
+    }
+}
