@@ -1,0 +1,134 @@
+//! A cursor over part of a run: one source of a merge. Verifies every record that it stands on.
+
+use super::order::{Run, prefix_after, record_at};
+use crate::error::Result;
+use crate::merging::Source;
+use crate::record::{Header, Kind, SEQ_MAX, Seq};
+use crate::sync::Arc;
+
+/// A record of a run: where it stands and its header.
+#[derive(Clone, Copy, Debug)]
+pub struct RunEntry {
+    /// In the segment.
+    pub offset: u64,
+    /// Decoded and verified.
+    pub header: Header,
+}
+
+/// A position in the records `low..high` of a run.
+#[derive(Clone, Debug)]
+pub struct RunCursor {
+    run: Arc<Run>,
+    low: usize,
+    high: usize,
+    at: usize,
+    entry: Option<RunEntry>,
+    prefix: u64,
+    /// Bytes that all keys of all sources share.
+    skip: usize,
+}
+
+impl RunCursor {
+    /// Over the keys from `start` up to but without `stop`, as far as given.
+    pub fn new(run: Arc<Run>, start: Option<&[u8]>, stop: Option<&[u8]>) -> Result<RunCursor> {
+        let low = start.map_or(Ok(0), |key| run.lower_bound(key, SEQ_MAX))?;
+        let high = stop.map_or(Ok(run.len()), |key| run.lower_bound(key, SEQ_MAX))?.max(low);
+        Ok(RunCursor { run, low, high, at: low, entry: None, prefix: 0, skip: 0 })
+    }
+
+    /// Is there no record at all?
+    pub fn is_empty(&self) -> bool {
+        self.low == self.high
+    }
+
+    /// The first and the last key, if there is a record.
+    pub fn ends(&self) -> Result<Option<(&[u8], &[u8])>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let key = |i| record_at(self.run.file(), self.run.offset(i)).map(|(bytes, header)| header.key(bytes));
+        Ok(Some((key(self.low)?, key(self.high - 1)?)))
+    }
+
+    /// Tells how many first bytes all keys of all sources share.
+    pub fn set_skip(&mut self, skip: usize) {
+        self.skip = skip;
+    }
+
+    /// A record's value.
+    #[inline]
+    pub fn value_of(&self, entry: &RunEntry) -> &[u8] {
+        entry.header.value(self.run.file().tail(entry.offset))
+    }
+
+    /// The run that it walks.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// Stands on `at`, or nowhere if that is outside.
+    #[inline]
+    fn load(&mut self, at: usize, forward: bool) -> Result<()> {
+        self.at = at;
+        self.entry = None;
+        if at < self.low || at >= self.high {
+            return Ok(());
+        }
+        self.run.prefetch_around(at, forward);
+        let file = self.run.file();
+        let offset = self.run.offset(at);
+        let (bytes, header) = record_at(file, offset)?;
+        let key = header.key(bytes);
+        file.check(bytes, &header, offset)?;
+        self.prefix = prefix_after(key, self.skip);
+        self.entry = Some(RunEntry { offset, header });
+        Ok(())
+    }
+}
+
+impl Source for RunCursor {
+    type Entry = RunEntry;
+
+    #[inline]
+    fn entry(&self) -> Option<&RunEntry> {
+        self.entry.as_ref()
+    }
+
+    #[inline]
+    fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
+    #[inline]
+    fn key_of<'a>(&'a self, entry: &RunEntry) -> &'a [u8] {
+        entry.header.key(self.run.file().tail(entry.offset))
+    }
+
+    fn seq_of(entry: &RunEntry) -> Seq {
+        entry.header.seq()
+    }
+
+    fn kind_of(entry: &RunEntry) -> Kind {
+        entry.header.kind
+    }
+
+    #[inline]
+    fn step(&mut self, forward: bool) -> Result<()> {
+        // One before the first is usize::MAX, which `load` finds outside.
+        let at = if forward { self.at.wrapping_add(1) } else { self.at.wrapping_sub(1) };
+        self.load(at, forward)
+    }
+
+    fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {
+        let at = if forward { self.low } else { self.high.wrapping_sub(1) };
+        self.load(at, forward)
+    }
+
+    fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
+        // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
+        let after = forward == beyond;
+        let bound = self.run.lower_bound(key, if after { 0 } else { SEQ_MAX })?;
+        let at = if forward { bound.max(self.low) } else { bound.min(self.high).wrapping_sub(1) };
+        self.load(at, forward)
+    }
+}
