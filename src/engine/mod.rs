@@ -1,0 +1,289 @@
+//! The engine: one store's state, and what is done to it.
+//!
+//! Locks, in the order in which they may be taken together:
+//!
+//! | lock | guards | held for |
+//! |---|---|---|
+//! | `closing` | that a store is closed once | a whole close |
+//! | `syncing` | that one thread syncs at a time | an fdatasync |
+//! | `commit` | the one order of all writes: sequence numbers, the active segment, the version | about 150 ns a write; a rotation |
+//! | `spare` | the prepared segment and file numbers | making a segment |
+//! | `entries` | that the directory is not synced again after a failure | a sync of the directory |
+//! | a partition of `index` | that part of the index | one change |
+//! | `unsynced`, `snapshots`, `files`, `graveyard` | a small collection each | a few instructions |
+//!
+//! Readers take none of them, except that a snapshot registers. What they follow: `version` and `files` under an epoch guard,
+//! `index` by its own protocol, `visible` as below.
+//!
+//! Publication (invariants of `visible`):
+//!
+//! 1. `visible = s` means that every write up to `s` is complete in its segment, below that segment's published end, and in
+//!    the index, and that its memtable is in the version. One Release store after all of these; readers load it with Acquire first.
+//! 2. It moves from one batch's last number to the next batch's last: nobody sees half a batch.
+//! 3. It never falls, and `durable <= visible`.
+
+pub mod close;
+pub mod commit;
+pub mod doubt;
+pub mod durable;
+pub mod handle;
+pub mod read;
+pub mod recovery;
+pub mod segments;
+pub mod verify;
+pub mod worker;
+
+use std::path::PathBuf;
+
+use crate::env::{DirLock, Env, SegmentKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{EpochCell, File, Files, Graveyard};
+use crate::index::{Address, Index};
+use crate::manifest::State;
+use crate::metrics::Stats;
+use crate::options::Options;
+use crate::record::{Header, Seq};
+use crate::snapshot::Registry;
+use crate::sync::epoch::{self, Guard};
+use crate::sync::{Arc, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+use crate::version::Version;
+use commit::Commit;
+use segments::Spare;
+use worker::Signal;
+
+/// Set in `Core::state` when the store is closed.
+const CLOSED: u8 = 1;
+/// Set in `Core::state` when writes are refused.
+const POISONED: u8 = 2;
+
+/// One store. Shared by handles, iterators, snapshots and the worker; the handles' guard closes it.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) env: Arc<dyn Env>,
+    /// `None`: in memory.
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) options: Options,
+    pub(crate) database: u128,
+    pub(crate) hash_seed: u64,
+    pub(crate) segment_kind: SegmentKind,
+
+    pub(crate) files: Files,
+    pub(crate) index: Index,
+    pub(crate) version: EpochCell<Version>,
+    pub(crate) graveyard: Arc<Graveyard>,
+    pub(crate) snapshots: Registry,
+
+    /// The newest write that readers see. Stored with Release under `commit`, loaded with Acquire.
+    pub(crate) visible: CachePadded<AtomicU64>,
+    /// Every write up to here survives power loss. Stored with Release under `syncing`, loaded with Acquire.
+    pub(crate) durable: AtomicU64,
+
+    pub(crate) commit: Mutex<Commit>,
+    pub(crate) spare: Mutex<Spare>,
+    pub(crate) syncing: Mutex<durable::Syncing>,
+    /// Held while the directory is synced: see [`Core::sync_entries`].
+    pub(crate) entries: Mutex<()>,
+    /// Segments that may hold bytes not yet synced, oldest first; the last one is the active segment.
+    pub(crate) unsynced: Mutex<Vec<Arc<File>>>,
+
+    /// CLOSED and POISONED. Set under `commit`, so that a writer that holds it can rely on what it reads. Readers
+    /// of the store only need to see it soon: Relaxed.
+    state: AtomicU8,
+    /// The first failure; set before POISONED.
+    failure: OnceLock<Error>,
+    pub(crate) closing: Mutex<close::Closing>,
+    pub(crate) signal: Signal,
+    pub(crate) counters: Counters,
+    /// Fork generation at open; another one now means that this is a child process.
+    fork_generation: u64,
+}
+
+/// Running totals outside the commit mutex. Relaxed: nothing is ordered by them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub syncs: AtomicU64,
+    pub iterators: AtomicU64,
+}
+
+/// What recovery, or the start of a store in memory, hands to a new core.
+pub(crate) struct Parts {
+    pub env: Arc<dyn Env>,
+    pub dir: Option<PathBuf>,
+    pub options: Options,
+    /// What the manifest says.
+    pub state: State,
+    pub segment_kind: SegmentKind,
+    pub files: Files,
+    pub index: Index,
+    pub version: Version,
+    pub next_seq: Seq,
+    pub next_file: u64,
+    /// Number and end of the last segment that was replayed.
+    pub last: (u64, u64),
+    pub lock: Option<Box<dyn DirLock>>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Core {
+        let graveyard = Arc::new(Graveyard::default());
+        let log_bytes = parts.version.memtables.iter().map(|m| m.file.memory().len() as u64).sum();
+        let segment_bytes_min = parts.options.segment_bytes_min;
+        let seen = parts.next_seq - 1;
+        Core {
+            fork_generation: parts.env.fork_generation(),
+            env: parts.env,
+            dir: parts.dir,
+            options: parts.options,
+            database: parts.state.database,
+            hash_seed: parts.state.hash_seed,
+            segment_kind: parts.segment_kind,
+            files: parts.files,
+            index: parts.index,
+            version: EpochCell::new(Arc::new(parts.version), Arc::clone(&graveyard)),
+            graveyard,
+            snapshots: Registry::default(),
+            visible: CachePadded::new(AtomicU64::new(seen)),
+            durable: AtomicU64::new(seen),
+            commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes)),
+            spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
+            syncing: Mutex::default(),
+            entries: Mutex::default(),
+            unsynced: Mutex::default(),
+            state: AtomicU8::new(0),
+            failure: OnceLock::new(),
+            closing: Mutex::new(close::Closing::new(parts.lock, parts.state, parts.next_file)),
+            signal: Signal::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// May the store be read?
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.env.fork_generation() != self.fork_generation {
+            return Err(forked());
+        }
+        if self.state.load(Ordering::Relaxed) & CLOSED != 0 {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// May the store be written? Only final while `commit` is held.
+    #[inline]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened read-only"));
+        }
+        if self.state.load(Ordering::Relaxed) & POISONED != 0 {
+            return Err(self.poisoned());
+        }
+        Ok(())
+    }
+
+    /// Does another process use this memory now?
+    pub(crate) fn is_forked(&self) -> bool {
+        self.env.fork_generation() != self.fork_generation
+    }
+
+    /// Marks the store closed; `commit` is held. False if it was.
+    pub(crate) fn set_closed(&self, _commit: &Commit) -> bool {
+        // Relaxed: ordered by the commit mutex.
+        self.state.fetch_or(CLOSED, Ordering::Relaxed) & CLOSED == 0
+    }
+
+    /// Refuses all writes from now on. The first failure is the one that is told.
+    #[cold]
+    pub(crate) fn poison(&self, failure: &Error) {
+        // Fails if an earlier failure is there already: that one stands.
+        let _ = self.failure.set(failure.clone());
+        // Release pairs with the Acquire that `OnceLock::get` makes on its own; Relaxed would do.
+        self.state.fetch_or(POISONED, Ordering::Release);
+    }
+
+    /// The error of a write that an earlier failure forbids.
+    #[cold]
+    pub(crate) fn poisoned(&self) -> Error {
+        match self.failure.get() {
+            Some(failure) => failure.poisoned_by(),
+            None => Error::new(ErrorKind::Poisoned, "an earlier failure made the log unreliable"),
+        }
+    }
+
+    /// The first failure, if there was one.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// Is the record at `address` one of `key`? A damaged one is an error: it might be.
+    #[inline]
+    pub(crate) fn is_key(&self, address: Address, key: &[u8], guard: &Guard) -> Result<bool> {
+        let (file, bytes, header) = self.record(address, guard)?;
+        let found = header.key(bytes);
+        if found == key {
+            return Ok(true);
+        }
+        // The tag matched and the key does not: by chance, once in some ten thousand searches, or because the key is damaged.
+        file.check(bytes, &header, address.offset())?;
+        Ok(false)
+    }
+
+    /// The record at `address`, not verified.
+    #[inline]
+    pub(crate) fn record<'g>(&'g self, address: Address, guard: &'g Guard) -> Result<(&'g File, &'g [u8], Header)> {
+        let Some(file) = self.files.get(address.slot(), guard) else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("the index names slot {} without a file", address.slot()),
+            ));
+        };
+        let bytes = file.tail(address.offset());
+        match Header::decode(bytes) {
+            Some(header) => Ok((file, bytes, header)),
+            None => {
+                Err(file.corrupt(address.offset(), "the log is damaged in memory: no record where one was written"))
+            }
+        }
+    }
+
+    /// The store's numbers now. Zeros in a forked child: the locks may be held by threads that are not there.
+    pub(crate) fn stats(&self) -> Stats {
+        if self.is_forked() {
+            return Stats::default();
+        }
+        let (snapshots, oldest) = self.snapshots.summary();
+        let version = self.version.pin(&epoch::pin());
+        let totals = self.commit.lock().totals;
+        Stats {
+            writes: totals.writes,
+            commits: totals.commits,
+            user_bytes_written: totals.user_bytes,
+            log_bytes_written: totals.log_bytes,
+            rotations: totals.rotations,
+            syncs: self.counters.syncs.load(Ordering::Relaxed),
+            iterators: self.counters.iterators.load(Ordering::Relaxed),
+            visible_seq: self.visible.load(Ordering::Acquire),
+            durable_seq: self.durable.load(Ordering::Acquire),
+            index_keys: self.index.len(),
+            snapshots: snapshots as u64,
+            oldest_snapshot_seq: oldest.unwrap_or(0),
+            segments: version.memtables.len() as u64,
+            log_bytes: version.memtables.iter().map(|m| m.file.end()).sum(),
+            log_bytes_allocated: version.memtables.iter().map(|m| m.file.memory().len() as u64).sum(),
+            index_bytes: self.index.bytes(),
+            order_bytes: version.memtables.iter().map(|m| m.order_bytes() as u64).sum(),
+            poisoned: u64::from(self.failure().is_some()),
+        }
+    }
+}
+
+#[cold]
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed; open it again")
+}
+
+#[cold]
+fn forked() -> Error {
+    Error::new(ErrorKind::Forked, "the store was opened before a fork: open it in the child process instead")
+}

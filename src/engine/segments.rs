@@ -1,0 +1,227 @@
+//! Segments: prepared ahead, taken into use, trimmed.
+//!
+//! The worker keeps one segment prepared: its blocks are reserved and its pages touched, so that taking it into use
+//! costs a header. A writer that finds none makes one itself; nobody waits for a timer. Sizes double from
+//! `segment_bytes_min` to `segment_bytes_max`, so that an empty store stays small; a frame that is larger than that gets a
+//! segment of its own.
+//!
+//! Rotation, under the commit mutex:
+//!
+//! 1. write through what `Durability::None` left in the process;
+//! 2. take the prepared segment if it is large enough, else make one (a full disk shows here, as an error);
+//! 3. write its header, which names its predecessor and where that ended;
+//! 4. give it a slot and put its memtable into a new version, before anything in it is published;
+//! 5. remember it as unsynced, and ask the worker for the next.
+//!
+//! File numbers ascend in the order of use: a prepared segment that is too small is thrown away, not kept for later.
+
+use crate::engine::Core;
+use crate::engine::commit::{Active, Commit};
+use crate::env::SegmentFile;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{self, File};
+use crate::log::segment::{Appender, MemorySegment, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::log::{self, FILE_NUMBER_MAX};
+use crate::memtable::Memtable;
+use crate::record::SEQ_MAX;
+use crate::sync::epoch::Guard;
+use crate::sync::{Arc, Ordering};
+
+/// Segment sizes are multiples of a page.
+const PAGE: u64 = 4096;
+
+/// The prepared segment.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    ready: Option<Prepared>,
+    /// No file has this number yet.
+    next_file: u64,
+    /// Bytes of the next one to prepare.
+    next_len: u64,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    number: u64,
+    source: Box<dyn SegmentFile>,
+}
+
+impl Spare {
+    pub fn new(next_file: u64, next_len: u64) -> Spare {
+        Spare { ready: None, next_file, next_len }
+    }
+}
+
+impl Core {
+    /// Makes sure that the active segment has room for a frame of `len` bytes. `commit` is held.
+    #[inline]
+    pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<()> {
+        if let Some(active) = &mut commit.active {
+            let (end, capacity) = (active.appender.position() + len, active.appender.capacity());
+            if end <= capacity {
+                if end > capacity / 2 && !active.asked {
+                    active.asked = true;
+                    self.signal.ask_for_segment();
+                }
+                return Ok(());
+            }
+        }
+        self.rotate(commit, len, guard)
+    }
+
+    #[cold]
+    fn rotate(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<()> {
+        if commit.next_seq > SEQ_MAX - u64::from(u32::MAX) {
+            return Err(Error::new(ErrorKind::TooLarge, "the store has used up its 2^56 sequence numbers"));
+        }
+        // What stayed in the process goes to the file before a later segment exists, or the log would have a hole: the old
+        // segment has no appender after this.
+        self.write_through(commit)?;
+        let need = (SEGMENT_HEADER_BYTES as u64 + len).next_multiple_of(PAGE);
+        let prepared = self.take_segment(need, commit.log_bytes)?;
+        let (predecessor, predecessor_end) = match &commit.active {
+            Some(active) => (active.appender.file().number, active.appender.position()),
+            None => commit.last,
+        };
+        let header = SegmentHeader {
+            database: self.database,
+            number: prepared.number,
+            first_seq: commit.next_seq,
+            predecessor,
+            predecessor_end,
+        };
+        let allocated = prepared.source.memory().len() as u64;
+        let path = match &self.dir {
+            Some(dir) => dir.join(log::name(prepared.number)),
+            None => files::memory_path(prepared.number),
+        };
+        let file = File::new(self.database, self.hash_seed, prepared.number, path.clone(), prepared.source);
+        let appender = match Appender::activate(file, &header) {
+            Ok(appender) => appender,
+            Err(failure) => {
+                self.discard(&path);
+                if failure.kind() != ErrorKind::NoSpace {
+                    self.poison(&failure);
+                }
+                return Err(failure);
+            }
+        };
+        let slot = self.files.register(Arc::clone(appender.file())).inspect_err(|_| self.discard(&path))?;
+
+        let memtable = Arc::new(Memtable::new(Arc::clone(appender.file()), slot));
+        let version = self.version.load(guard).with(memtable);
+        self.version.replace(Arc::new(version), guard);
+        if self.dir.is_some() {
+            self.unsynced.lock().push(Arc::clone(appender.file()));
+        }
+        if commit.active.is_some() {
+            self.signal.tell_sealed();
+        }
+        commit.last = (predecessor, predecessor_end);
+        commit.log_bytes += allocated;
+        commit.totals.rotations += 1;
+        commit.active = Some(Active { appender, slot, asked: false });
+        Ok(())
+    }
+
+    /// The prepared segment, or one made now, of at least `need` bytes.
+    fn take_segment(&self, need: u64, log_bytes: u64) -> Result<Prepared> {
+        let mut spare = self.spare.lock();
+        let len = spare.ready.as_ref().map_or(spare.next_len, |p| p.source.memory().len() as u64).max(need);
+        let max = self.options.log_bytes_max;
+        if log_bytes.checked_add(len).is_none_or(|sum| sum > max) {
+            // A smaller one may still fit: the last bytes of the allowance are as good as the first.
+            if log_bytes.checked_add(need).is_none_or(|sum| sum > max) {
+                let message = format!(
+                    "the log has {log_bytes} bytes and may have {max} (option log_bytes_max); {need} more are needed: raise the limit or remove the store"
+                );
+                return Err(Error::new(ErrorKind::NoSpace, message));
+            }
+            self.discard_spare(&mut spare);
+            return self.make_segment(&mut spare, (max - log_bytes) / PAGE * PAGE);
+        }
+        if let Some(ready) = spare.ready.take_if(|p| p.source.memory().len() as u64 >= need) {
+            spare.next_len = self.after(ready.source.memory().len() as u64);
+            return Ok(ready);
+        }
+        self.discard_spare(&mut spare);
+        let made = self.make_segment(&mut spare, len)?;
+        spare.next_len = self.after(len);
+        Ok(made)
+    }
+
+    /// The size after `len`.
+    fn after(&self, len: u64) -> u64 {
+        len.saturating_mul(2).clamp(self.options.segment_bytes_min, self.options.segment_bytes_max)
+    }
+
+    /// Makes a segment of `len` bytes ready to use.
+    fn make_segment(&self, spare: &mut Spare, len: u64) -> Result<Prepared> {
+        let number = spare.next_file;
+        if number >= FILE_NUMBER_MAX {
+            return Err(Error::new(
+                ErrorKind::NoSpace,
+                format!("the store has used up its {FILE_NUMBER_MAX} file numbers"),
+            ));
+        }
+        let source = match &self.dir {
+            None => MemorySegment::create(len)?,
+            Some(dir) => {
+                let path = dir.join(log::name(number));
+                // The number is spent even if this fails: it is never used for anything else.
+                spare.next_file += 1;
+                let source = self.env.create_segment(&path, len.next_multiple_of(PAGE), self.segment_kind)?;
+                // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
+                if self.counters.syncs.load(Ordering::Relaxed) > 0 {
+                    // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
+                    // a second try.
+                    source.sync().inspect_err(|_| self.discard(&path))?;
+                    self.sync_entries(dir)?;
+                }
+                source
+            }
+        };
+        spare.next_file = number + 1;
+        self.env.populate(source.memory());
+        Ok(Prepared { number, source })
+    }
+
+    /// Prepares the next segment, if there is none. Called by the worker; an error is left for the writer that meets it too.
+    pub(crate) fn prepare_segment(&self) {
+        let log_bytes = {
+            let commit = self.commit.lock();
+            if self.check_writable().is_err() {
+                return;
+            }
+            commit.log_bytes
+        };
+        let mut spare = self.spare.lock();
+        if spare.ready.is_none() && log_bytes.saturating_add(spare.next_len) <= self.options.log_bytes_max {
+            let len = spare.next_len;
+            spare.ready = self.make_segment(&mut spare, len).ok();
+        }
+    }
+
+    /// No file has this number or a higher one.
+    pub(crate) fn next_file(&self) -> u64 {
+        self.spare.lock().next_file
+    }
+
+    /// Gives the prepared segment back: at close, and when the store has been idle.
+    pub(crate) fn give_back_segment(&self) {
+        self.discard_spare(&mut self.spare.lock());
+    }
+
+    fn discard_spare(&self, spare: &mut Spare) {
+        if let (Some(ready), Some(dir)) = (spare.ready.take(), &self.dir) {
+            self.discard(&dir.join(log::name(ready.number)));
+        }
+    }
+
+    /// Removes a segment that was never used. If that fails it stays as a file of zeros, which recovery removes.
+    fn discard(&self, path: &std::path::Path) {
+        if self.dir.is_some() {
+            let _ = self.env.unlink(path);
+        }
+    }
+}
