@@ -1,0 +1,256 @@
+//! Iterators: a cursor over what is visible at one sequence number, both ways.
+
+use std::fmt;
+
+use crate::engine::handle::{Handle, Registered};
+use crate::error::Result;
+use crate::memtable::cursor::RunCursor;
+use crate::merging::Source;
+use crate::record::Seq;
+use crate::sync::Arc;
+use crate::value::Value;
+use crate::visibility::Visible;
+
+/// Keys and values in order, as they were when it was made.
+///
+/// A cursor ([`seek`](Iter::seek), [`move_next`](Iter::move_next), [`key`](Iter::key), ...) that copies and allocates nothing for an entry, and
+/// at the same time a standard [`Iterator`] and [`DoubleEndedIterator`] over pinned pairs. As an iterator, `next` goes on
+/// from where the cursor stands and `next_back` from the end, and they end where they meet.
+///
+/// It owns all it needs: it can be stored, sent to another thread, and keeps the store open. After
+/// [`close`](crate::Db::close) its moves answer [`Closed`](crate::ErrorKind::Closed); values that it handed out stay valid.
+///
+/// A move that fails leaves it outside all entries; damage is reported, never skipped.
+///
+/// ```
+/// # let db = kvs::Db::in_memory(Default::default())?;
+/// db.put("apple", "red")?;
+/// db.put("banana", "yellow")?;
+/// for pair in db.iter()? {
+///     let (key, value) = pair?;
+///     println!("{key:?} {value:?}");
+/// }
+/// let mut cursor = db.range("b"..)?;
+/// assert!(cursor.seek_to_first()?);
+/// assert_eq!(cursor.key(), b"banana");
+/// assert!(!cursor.move_next()?);
+/// # Ok::<(), kvs::Error>(())
+/// ```
+pub struct Iter {
+    handle: Arc<Handle>,
+    front: Cursor,
+    /// Made by the first `next_back`.
+    back: Option<Cursor>,
+    /// `next` and `next_back` have met, or one of them failed.
+    finished: bool,
+    /// A snapshot's number stays registered while its iterators live.
+    _registered: Option<Arc<Registered>>,
+}
+
+impl Iter {
+    /// Over the keys from `start` up to but without `stop`, at a snapshot or now.
+    pub(crate) fn new(
+        handle: &Arc<Handle>,
+        registered: Option<Arc<Registered>>,
+        start: Option<&[u8]>,
+        stop: Option<&[u8]>,
+    ) -> Result<Iter> {
+        let snapshot = registered.as_ref().map(|r| r.seq());
+        let (sources, seq) = handle.core().cursors(start, stop, snapshot)?;
+        let front = Cursor::new(sources, seq);
+        Ok(Iter { handle: Arc::clone(handle), front, back: None, finished: false, _registered: registered })
+    }
+
+    /// To the first entry. Like all moves: is there one?
+    pub fn seek_to_first(&mut self) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.seek_to_end_of(true)
+    }
+
+    /// To the last entry.
+    pub fn seek_to_last(&mut self) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.seek_to_end_of(false)
+    }
+
+    /// To the first entry whose key is at least `key`.
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.seek(key.as_ref(), true)
+    }
+
+    /// To the last entry whose key is at most `key`.
+    pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.seek(key.as_ref(), false)
+    }
+
+    /// To the next entry; from a fresh iterator, or from before the first, to the first. After the last it stays there.
+    #[inline]
+    pub fn move_next(&mut self) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.step(true)
+    }
+
+    /// To the entry before; from a fresh iterator, or from after the last, to the last. Before the first it stays there.
+    #[inline]
+    pub fn move_prev(&mut self) -> Result<bool> {
+        self.handle.core().check_open()?;
+        self.front.step(false)
+    }
+
+    /// Does it stand on an entry?
+    pub fn valid(&self) -> bool {
+        self.front.visible.current().is_some()
+    }
+
+    /// The key it stands on, until the next move; empty if there is none.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.front.key().unwrap_or(&[])
+    }
+
+    /// The value it stands on, until the next move; empty if there is none.
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        match self.front.visible.current() {
+            Some((source, entry)) => source.value_of(entry),
+            None => &[],
+        }
+    }
+
+    /// The key it stands on, pinned.
+    pub fn key_pinned(&self) -> Option<Value> {
+        self.front.pair().map(|(key, _)| key)
+    }
+
+    /// The value it stands on, pinned.
+    pub fn value_pinned(&self) -> Option<Value> {
+        self.front.pair().map(|(_, value)| value)
+    }
+
+    fn next_pair(&mut self) -> Result<Option<(Value, Value)>> {
+        if self.finished || !self.move_next()? || self.met() {
+            self.finished = true;
+            return Ok(None);
+        }
+        Ok(self.front.pair())
+    }
+
+    fn next_back_pair(&mut self) -> Result<Option<(Value, Value)>> {
+        self.handle.core().check_open()?;
+        let back = self.back.get_or_insert_with(|| self.front.fresh());
+        if self.finished || !back.step(false)? || self.met() {
+            self.finished = true;
+            return Ok(None);
+        }
+        Ok(self.back.as_ref().and_then(Cursor::pair))
+    }
+
+    /// Have the two ends met? Each stands on what it just reached, or is fresh.
+    fn met(&self) -> bool {
+        let back = self.back.as_ref().and_then(Cursor::key);
+        match (self.front.key(), back) {
+            (Some(front), Some(back)) => front >= back,
+            _ => false,
+        }
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<(Value, Value)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_pair();
+        self.finished |= next.is_err();
+        next.transpose()
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let next = self.next_back_pair();
+        self.finished |= next.is_err();
+        next.transpose()
+    }
+}
+
+impl std::iter::FusedIterator for Iter {}
+
+impl fmt::Debug for Iter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("at", &self.key().escape_ascii().to_string()).finish_non_exhaustive()
+    }
+}
+
+/// Where a cursor that stands on no entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outside {
+    Fresh,
+    Before,
+    After,
+}
+
+/// One position.
+struct Cursor {
+    visible: Visible<RunCursor>,
+    /// Counts only while `visible` stands on nothing.
+    outside: Outside,
+}
+
+impl Cursor {
+    fn new(sources: Vec<RunCursor>, seq: Seq) -> Cursor {
+        Cursor { visible: Visible::new(sources, seq), outside: Outside::Fresh }
+    }
+
+    /// Another one over the same, standing nowhere.
+    fn fresh(&self) -> Cursor {
+        Cursor { visible: self.visible.fresh(), outside: Outside::Fresh }
+    }
+
+    fn seek_to_end_of(&mut self, forward: bool) -> Result<bool> {
+        let moved = self.visible.seek_to_end_of(forward);
+        self.settle(forward, moved)
+    }
+
+    fn seek(&mut self, key: &[u8], forward: bool) -> Result<bool> {
+        let moved = self.visible.seek(key, forward);
+        self.settle(forward, moved)
+    }
+
+    #[inline]
+    fn step(&mut self, forward: bool) -> Result<bool> {
+        if self.visible.current().is_some() {
+            let moved = self.visible.step(forward);
+            return self.settle(forward, moved);
+        }
+        match (self.outside, forward) {
+            (Outside::Fresh, _) | (Outside::Before, true) | (Outside::After, false) => self.seek_to_end_of(forward),
+            _ => Ok(false),
+        }
+    }
+
+    /// After a move in this direction: where it ran out, it stands outside on that side.
+    #[inline]
+    fn settle(&mut self, forward: bool, moved: Result<()>) -> Result<bool> {
+        self.outside = if forward { Outside::After } else { Outside::Before };
+        if moved.is_err() {
+            self.visible.leave();
+        }
+        moved.map(|()| self.visible.current().is_some())
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        self.visible.current().map(|(source, entry)| source.key_of(entry))
+    }
+
+    fn pair(&self) -> Option<(Value, Value)> {
+        let (source, entry) = self.visible.current()?;
+        let file = source.run().file();
+        let (at, header) = (entry.offset as usize, &entry.header);
+        let key = Value::new(Arc::clone(file), at + header.key_at as usize, header.key_len as usize);
+        let value = Value::new(Arc::clone(file), at + header.value_at(), header.value_len as usize);
+        Some((key, value))
+    }
+}
