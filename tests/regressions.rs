@@ -1,0 +1,11 @@
+//! Bugs that were, one file each, opening with its story. None may come back.
+#![allow(clippy::unwrap_used, reason = "a test that fails stops")]
+
+#[path = "common/crew.rs"]
+mod crew;
+
+mod regressions {
+    mod durability;
+    mod earlier_put_of_a_batch;
+    mod unwritten_tail_at_rotation;
+}
