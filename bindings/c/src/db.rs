@@ -1,0 +1,286 @@
+//! The database: open, close, single reads and writes, and the buffers that reads hand out.
+
+use std::ffi::{OsStr, c_char, c_void};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use engine::{Db, Durability};
+
+use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, refused, string, value};
+use crate::error::kvs_error;
+use crate::fork;
+use crate::objects::{Core, DBS, OPTIONS, core, handle, opaque, read};
+use crate::options::{OptionsBody, kvs_options};
+use crate::snapshot::kvs_snapshot;
+use crate::status::*;
+
+/// An open database. Any number of threads may use it at once, for every call that takes one.
+#[expect(non_camel_case_types, reason = "the name in C")]
+pub struct kvs_db {
+    _opaque: (),
+}
+
+/// Opens the database in the directory path, and creates it if the options do not forbid that. The path is a string of bytes
+/// (UTF-8 on Windows), copied. A NULL path with the option in_memory = "true" opens a database in memory.
+/// options may be NULL: all defaults. They are copied and may be freed or changed afterwards.
+/// The caller frees *out with kvs_free_db. On failure *out is NULL. Waits for recovery of what a crash left.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_open(
+    path: *const c_char,
+    options: *const kvs_options,
+    out: *mut *mut kvs_db,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_open", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2.
+        let out = unsafe { Out::null("out", out) }?;
+        fork::watch()?;
+        let with = match options.is_null() {
+            true => OptionsBody::default(),
+            false => {
+                let options = handle("options", options)?;
+                OPTIONS.with(options, |body| body.clone()).map_err(|why| refused("options", why))?
+            }
+        };
+        let db = match (path.is_null(), with.in_memory) {
+            (true, true) => Db::in_memory(with.options)?,
+            (true, false) => {
+                return Err(Fail::Here(KVS_E_INVALID, "path", "is NULL, but the option in_memory is not set"));
+            }
+            (false, true) => {
+                return Err(Fail::Here(KVS_E_INVALID, "path", "must be NULL: the option in_memory is set"));
+            }
+            (false, false) => {
+                // SAFETY: C3.
+                let path = unsafe { string("path", path) }?;
+                if path.is_empty() {
+                    return Err(Fail::Here(KVS_E_INVALID, "path", "is empty"));
+                }
+                Db::open(os_path(path)?, with.options)?
+            }
+        };
+        let core = Core::new(db);
+        match DBS.insert(core.clone()) {
+            Ok(handle) => out.set(opaque(handle)),
+            Err(full) => {
+                core.release();
+                return Err(full.into());
+            }
+        }
+        Ok(KVS_OK)
+    })
+}
+
+#[cfg(unix)]
+fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
+    Ok(std::os::unix::ffi::OsStrExt::from_bytes(path.to_bytes()))
+}
+
+#[cfg(not(unix))]
+fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
+    path.to_str().map(OsStr::new).map_err(|_| Fail::Here(KVS_E_INVALID, "path", "is not UTF-8"))
+}
+
+/// Closes the database: waits for running calls, makes everything durable, releases the files and the lock, and
+/// reports what fails. The handle stays the caller's, to be freed with kvs_free_db. Afterwards every other call on the
+/// database, its snapshots and its iterators returns KVS_E_CLOSED, except that what an iterator
+/// stands on stays readable. Closing again does nothing and returns KVS_OK. Any thread, also beside running calls.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvs_close(db: *const kvs_db, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_close", unsafe { ErrorOut::new(err) }, || {
+        core(db)?.db.close()?;
+        Ok(KVS_OK)
+    })
+}
+
+/// Frees the handle. If no snapshot or iterator of it is left, the database is closed now, otherwise when the last of
+/// them is freed: they may be freed in any order. What closing reports is lost here; kvs_close tells.
+/// NULL, or a database freed before: nothing happens.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvs_free_db(db: *mut kvs_db) {
+    call_or("kvs_free_db", (), || {
+        if let Ok(core) = DBS.remove(db.addr() as u64, Arc::clone) {
+            core.release();
+        }
+    })
+}
+
+/// Sets a key to a value, both copied. Any bytes; a key of up to 64 KiB, a value of up to 1 GiB, both may be empty.
+/// flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_put(
+    db: *const kvs_db,
+    key: *const u8,
+    key_len: usize,
+    value: *const u8,
+    value_len: usize,
+    flags: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_put", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1, for both.
+        let (key, value) = unsafe { (self::key(key, key_len)?, self::value(value, value_len)?) };
+        let durability = durability(flags)?;
+        core(db)?.write(|db| match durability {
+            None => db.put(key, value),
+            Some(durability) => db.put_with(key, value, durability),
+        })?;
+        Ok(KVS_OK)
+    })
+}
+
+/// Removes a key. KVS_OK whether it was there or not. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_delete(
+    db: *const kvs_db,
+    key: *const u8,
+    key_len: usize,
+    flags: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_delete", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1.
+        let key = unsafe { self::key(key, key_len) }?;
+        let durability = durability(flags)?;
+        core(db)?.write(|db| match durability {
+            None => db.delete(key),
+            Some(durability) => db.delete_with(key, durability),
+        })?;
+        Ok(KVS_OK)
+    })
+}
+
+/// The durability that a write's flags ask for, if any.
+pub(crate) fn durability(given: u32) -> Outcome<Option<Durability>> {
+    Ok((flags(given, KVS_SYNC)? & KVS_SYNC != 0).then_some(Durability::Sync))
+}
+
+/// Copies the value of a key into the caller's buffer: nothing is allocated. snapshot may be NULL: the current
+/// value; with a snapshot, db may be NULL. buffer may be NULL if capacity is 0.
+/// *out_len is the value's length after KVS_OK, and after KVS_E_BUFFER, when the value is longer than
+/// capacity and nothing was copied; otherwise it is untouched. KVS_NOT_FOUND if there is no such key. Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_get_into(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    key: *const u8,
+    key_len: usize,
+    buffer: *mut u8,
+    capacity: usize,
+    out_len: *mut usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_get_into", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1, C2.
+        let (key, out_len) = unsafe { (self::key(key, key_len)?, Out::new("out_len", out_len)?) };
+        if buffer.is_null() && capacity != 0 {
+            return Err(Fail::Here(KVS_E_INVALID, "buffer", "is NULL, but its capacity is not 0"));
+        }
+        read(db, snapshot, |source| {
+            let Some(value) = source.get(key)? else { return Ok(KVS_NOT_FOUND) };
+            out_len.set(value.len());
+            if value.len() > capacity {
+                return Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed"));
+            }
+            if let Some(buffer) = NonNull::new(buffer) {
+                // SAFETY: by C2 the buffer is writable for `capacity` bytes, which the value does not exceed. It does not
+                // overlap the value, which lies in memory of the engine that the caller has only read-only pointers into.
+                unsafe { buffer.as_ptr().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
+            }
+            Ok(KVS_OK)
+        })
+    })
+}
+
+/// Copies the value of a key into a new buffer, which the caller frees with kvs_free (not with free).
+/// snapshot may be NULL: the current value; with a snapshot, db may be NULL. *out is not NULL after KVS_OK, even if
+/// the value is empty; it is NULL after anything else. *out_len is set on KVS_OK only. KVS_NOT_FOUND if there is no
+/// such key. Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_get(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    key: *const u8,
+    key_len: usize,
+    out: *mut *mut u8,
+    out_len: *mut usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_get", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2, for both.
+        let (out, out_len) = unsafe { (Out::null("out", out)?, Out::new("out_len", out_len)?) };
+        // SAFETY: C1.
+        let key = unsafe { self::key(key, key_len) }?;
+        read(db, snapshot, |source| {
+            let Some(value) = source.get(key)? else { return Ok(KVS_NOT_FOUND) };
+            out.set(copy(&value)?);
+            out_len.set(value.len());
+            Ok(KVS_OK)
+        })
+    })
+}
+
+/// A copy that `kvs_free` frees, never NULL.
+fn copy(bytes: &[u8]) -> Outcome<*mut u8> {
+    // SAFETY: malloc takes any size; not 0 here, so that NULL means failure and nothing else.
+    let buffer = unsafe { libc::malloc(bytes.len().max(1)) }.cast::<u8>();
+    if buffer.is_null() {
+        return Err(Fail::Here(KVS_E_NO_MEMORY, "value", "does not fit into memory"));
+    }
+    // SAFETY: the buffer is fresh, hence apart from `bytes`, and holds at least as many bytes.
+    unsafe { buffer.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    Ok(buffer)
+}
+
+/// Frees a buffer that a call of this library made, such as kvs_get's. NULL: nothing happens. Unlike handles, a buffer is
+/// memory: freeing it twice, or anything else with this, is undefined. Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvs_free(buffer: *mut c_void) {
+    call_or("kvs_free", (), || {
+        // SAFETY: C4: NULL, or from `copy`, which called malloc, and not freed before.
+        unsafe { libc::free(buffer) }
+    })
+}
+
+/// Is there such a key? KVS_OK or KVS_NOT_FOUND. snapshot may be NULL: now; with a snapshot, db may be NULL. Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_contains(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    key: *const u8,
+    key_len: usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_contains", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1.
+        let key = unsafe { self::key(key, key_len) }?;
+        let there = read(db, snapshot, |source| Ok(source.contains(key)?))?;
+        Ok(if there { KVS_OK } else { KVS_NOT_FOUND })
+    })
+}
+
+/// Returns when every write that was acknowledged before the call would survive a power failure. flags: 0. Any
+/// thread. Waits for the disk.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_flush(db: *const kvs_db, flags: u32, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_flush", unsafe { ErrorOut::new(err) }, || {
+        self::flags(flags, 0)?;
+        core(db)?.write(Db::flush)?;
+        Ok(KVS_OK)
+    })
+}

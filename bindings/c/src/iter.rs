@@ -1,0 +1,177 @@
+//! Iterators: cursors over a range of one snapshot, both ways.
+
+use std::ops::Bound;
+
+use engine::Iter;
+
+use crate::boundary::{ErrorOut, Out, Outcome, bound, call, call_or, flags, key, refused};
+use crate::db::kvs_db;
+use crate::error::kvs_error;
+use crate::fork;
+use crate::objects::{ITERS, IterBody, Source, free, handle, opaque, read};
+use crate::snapshot::kvs_snapshot;
+use crate::status::*;
+
+/// A cursor over the keys of a range, in order of their bytes, as they were when it was made. For one thread at a time; it may
+/// move between threads. A second thread that comes at the same moment gets KVS_E_CONCURRENT.
+#[expect(non_camel_case_types, reason = "the name in C")]
+pub struct kvs_iter {
+    _opaque: (),
+}
+
+/// Makes an iterator over the keys from low (included) to high (excluded). A bound (NULL, 0) is none; (non-NULL, 0) is the
+/// empty key. If high is not above low, the range is empty. The bounds are copied. snapshot may be NULL: the iterator sees
+/// the database as it is now; with a snapshot, db may be NULL, and the snapshot may be freed before the iterator.
+/// It stands before the first entry: move it before kvs_iter_item. flags: 0. The caller frees *out with
+/// kvs_iter_free, before or after the database. On failure *out is NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_new(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    low: *const u8,
+    low_len: usize,
+    high: *const u8,
+    high_len: usize,
+    flags: u32,
+    out: *mut *mut kvs_iter,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_new", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2.
+        let out = unsafe { Out::null("out", out) }?;
+        // SAFETY: C1, for both.
+        let (low, high) = unsafe { (bound("low", low, low_len)?, bound("high", high, high_len)?) };
+        self::flags(flags, 0)?;
+        fork::watch()?;
+        let range = (low.map_or(Bound::Unbounded, Bound::Included), high.map_or(Bound::Unbounded, Bound::Excluded));
+        let made = read(db, snapshot, |source| {
+            let iter = match &source {
+                Source::Live(core) => core.db.range::<&[u8]>(range)?,
+                Source::At(body) => body.snapshot.range::<&[u8]>(range)?,
+            };
+            source.core().hold(|core| ITERS.insert(IterBody { iter, core }))
+        })?;
+        out.set(opaque(made));
+        Ok(KVS_OK)
+    })
+}
+
+/// Moves to the first entry of the range. KVS_OK, or KVS_END if there is none.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_first(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_first", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.seek_to_first()))
+}
+
+/// Moves to the last entry of the range. KVS_OK, or KVS_END if there is none.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_last(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_last", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.seek_to_last()))
+}
+
+/// Moves to the next entry. From a new iterator, and from before the first entry: to the first. KVS_OK, or KVS_END
+/// behind the last, where it stays.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_next(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_next", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.move_next()))
+}
+
+/// Moves to the previous entry. From a new iterator, and from behind the last entry: to the last. KVS_OK, or KVS_END
+/// before the first, where it stays.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_prev(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_prev", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.move_prev()))
+}
+
+/// Moves to the first entry of the range whose key is not below the given one. KVS_OK, or KVS_END if there is none.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_seek(
+    iter: *mut kvs_iter,
+    key: *const u8,
+    key_len: usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_seek", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1.
+        let key = unsafe { self::key(key, key_len) }?;
+        step(iter, |iter| iter.seek(key))
+    })
+}
+
+/// Moves to the last entry of the range whose key is not above the given one. KVS_OK, or KVS_END if there is none.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_seek_for_prev(
+    iter: *mut kvs_iter,
+    key: *const u8,
+    key_len: usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_seek_for_prev", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1.
+        let key = unsafe { self::key(key, key_len) }?;
+        step(iter, |iter| iter.seek_for_prev(key))
+    })
+}
+
+/// The entry that the iterator stands on. Key and value are borrowed: valid until the iterator is moved or
+/// freed, whatever happens to the database. KVS_END, and nothing set, if it stands on none. The four pointers must not be NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_item(
+    iter: *const kvs_iter,
+    key: *mut *const u8,
+    key_len: *mut usize,
+    value: *mut *const u8,
+    value_len: *mut usize,
+) -> kvs_status {
+    call("kvs_iter_item", ErrorOut::NONE, || {
+        // SAFETY: C2, for the four.
+        let (key, key_len) = unsafe { (Out::new("key", key)?, Out::new("key_len", key_len)?) };
+        // SAFETY: as above.
+        let (value, value_len) = unsafe { (Out::new("value", value)?, Out::new("value_len", value_len)?) };
+        with(iter, |iter| {
+            if !iter.valid() {
+                return Ok(KVS_END);
+            }
+            // The slices outlive the lock: the iterator lies in a slot that never moves, and lends them until it is changed.
+            key.set(iter.key().as_ptr());
+            key_len.set(iter.key().len());
+            value.set(iter.value().as_ptr());
+            value_len.set(iter.value().len());
+            Ok(KVS_OK)
+        })
+    })
+}
+
+/// Frees an iterator, after waiting for a call that uses it. NULL, or an iterator freed before: nothing happens.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvs_iter_free(iter: *mut kvs_iter) {
+    call_or("kvs_iter_free", (), || {
+        if let Some(IterBody { iter, core }) = free(&ITERS, iter) {
+            // What it pins goes first, then perhaps the database.
+            drop(iter);
+            core.release();
+        }
+    })
+}
+
+fn with<R>(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> Outcome<R>) -> Outcome<R> {
+    ITERS.try_with(handle("iter", iter)?, |body| f(&mut body.iter)).map_err(|why| refused("iter", why))?
+}
+
+fn step(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> engine::Result<bool>) -> Outcome {
+    with(iter, |iter| Ok(if f(iter)? { KVS_OK } else { KVS_END }))
+}

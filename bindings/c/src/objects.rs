@@ -1,0 +1,170 @@
+//! What lies behind each kind of handle, and when a database closes.
+//!
+//! 1. A [`Core`] is an open database. Its handle, its snapshots and its iterators each hold it, and are counted. The one that
+//!    is freed last closes the database, on the thread that frees: so they may be freed in any order, and
+//!    a lock file is let go at a moment that the caller can know.
+//! 2. The count is not `Arc`'s: a body in an epoch cell is dropped by the collector, later and anywhere. What
+//!    it drops then is closed already.
+//! 3. A panic inside a write leaves the engine in a state nobody has thought about: the core takes no more
+//!    writes. Reads go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use engine::handles::{ExclusiveTable, Full};
+use engine::{Batch, Db, Iter, Snapshot};
+
+use crate::boundary::{Fail, Outcome, refused};
+use crate::cell::SharedTable;
+use crate::db::kvs_db;
+use crate::error::ErrorBody;
+use crate::fault;
+use crate::options::OptionsBody;
+use crate::snapshot::kvs_snapshot;
+use crate::status::{KVS_E_INVALID, KVS_E_PANIC};
+
+pub(crate) static DBS: SharedTable<Arc<Core>> = SharedTable::new(1);
+pub(crate) static SNAPSHOTS: SharedTable<SnapshotBody> = SharedTable::new(2);
+pub(crate) static ITERS: ExclusiveTable<IterBody> = ExclusiveTable::new(3);
+pub(crate) static BATCHES: ExclusiveTable<Batch> = ExclusiveTable::new(4);
+pub(crate) static OPTIONS: ExclusiveTable<OptionsBody> = ExclusiveTable::new(5);
+pub(crate) static ERRORS: ExclusiveTable<ErrorBody> = ExclusiveTable::new(6);
+
+pub(crate) struct SnapshotBody {
+    pub snapshot: Snapshot,
+    pub core: Arc<Core>,
+}
+
+pub(crate) struct IterBody {
+    pub iter: Iter,
+    pub core: Arc<Core>,
+}
+
+pub(crate) struct Core {
+    pub db: Db,
+    /// Handles that hold it (rule 1).
+    holders: AtomicUsize,
+    /// A write panicked (rule 3).
+    panicked: AtomicBool,
+}
+
+impl Core {
+    /// Held once, by the handle to be made.
+    pub fn new(db: Db) -> Arc<Core> {
+        Arc::new(Core { db, holders: AtomicUsize::new(1), panicked: AtomicBool::new(false) })
+    }
+
+    /// One more handle holds it: `make` makes it.
+    pub fn hold(self: &Arc<Core>, make: impl FnOnce(Arc<Core>) -> Result<u64, Full>) -> Outcome<u64> {
+        // Relaxed: as with `Arc`, who counts up has a reference already.
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        make(self.clone()).map_err(|full| {
+            self.release();
+            full.into()
+        })
+    }
+
+    /// One handle less. The last one closes; what that reports is lost, `kvs_close` is for who wants to know.
+    pub fn release(&self) {
+        // AcqRel: the one who sees 1 comes after everything that the others did.
+        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let _ = self.db.close();
+        }
+    }
+
+    /// A write, refused after one that panicked.
+    pub fn write(&self, write: impl FnOnce(&Db) -> engine::Result<()>) -> Outcome<()> {
+        struct Armed<'a>(&'a AtomicBool);
+        impl Drop for Armed<'_> {
+            fn drop(&mut self) {
+                // Release: pairs with the acquire below. Runs only if `write` unwinds.
+                self.0.store(true, Ordering::Release);
+            }
+        }
+        if self.panicked.load(Ordering::Acquire) {
+            return Err(Fail::Here(KVS_E_PANIC, "db", "takes no writes since one of them panicked: open it again"));
+        }
+        let armed = Armed(&self.panicked);
+        fault::point("engine_write");
+        let written = write(&self.db);
+        std::mem::forget(armed);
+        Ok(written?)
+    }
+}
+
+/// What a read sees.
+pub(crate) enum Source<'a> {
+    Live(&'a Arc<Core>),
+    At(&'a SnapshotBody),
+}
+
+impl Source<'_> {
+    pub fn core(&self) -> &Arc<Core> {
+        match self {
+            Source::Live(core) => core,
+            Source::At(body) => &body.core,
+        }
+    }
+
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> engine::Result<Option<engine::Value>> {
+        match self {
+            Source::Live(core) => core.db.get(key),
+            Source::At(body) => body.snapshot.get(key),
+        }
+    }
+
+    pub fn contains(&self, key: &[u8]) -> engine::Result<bool> {
+        match self {
+            Source::Live(core) => core.db.contains(key),
+            Source::At(body) => body.snapshot.contains(key),
+        }
+    }
+}
+
+/// Runs `f` on the snapshot, or on the live database if the snapshot is NULL. With a snapshot, the
+/// database may be NULL; if it is not, they must belong together.
+#[inline]
+pub(crate) fn read<R>(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    f: impl FnOnce(Source<'_>) -> Outcome<R>,
+) -> Outcome<R> {
+    if snapshot.is_null() {
+        return DBS.with(handle("db", db)?, |core| f(Source::Live(core))).map_err(|why| refused("db", why))?;
+    }
+    let at = |body: &SnapshotBody| {
+        if !db.is_null() {
+            let same = DBS.with(handle("db", db)?, |core| Arc::ptr_eq(core, &body.core));
+            if !same.map_err(|why| refused("db", why))? {
+                return Err(Fail::Here(KVS_E_INVALID, "snapshot", "is of another database"));
+            }
+        }
+        f(Source::At(body))
+    };
+    SNAPSHOTS.with(handle("snapshot", snapshot)?, at).map_err(|why| refused("snapshot", why))?
+}
+
+/// The database, held beyond the look-up: for calls that may wait.
+pub(crate) fn core(db: *const kvs_db) -> Outcome<Arc<Core>> {
+    DBS.with(handle("db", db)?, Arc::clone).map_err(|why| refused("db", why))
+}
+
+/// The handle in a pointer.
+#[inline]
+pub(crate) fn handle<T>(what: &'static str, pointer: *const T) -> Outcome<u64> {
+    match pointer.addr() {
+        0 => Err(Fail::Here(KVS_E_INVALID, what, "is NULL")),
+        handle => Ok(handle as u64),
+    }
+}
+
+/// The pointer that carries a handle: never an address.
+pub(crate) fn opaque<T>(handle: u64) -> *mut T {
+    std::ptr::without_provenance_mut(handle as usize)
+}
+
+/// Frees an object that one thread at a time uses. Nothing happens for NULL and for handles that are not live.
+pub(crate) fn free<T, P>(table: &ExclusiveTable<T>, pointer: *const P) -> Option<T> {
+    table.remove(pointer.addr() as u64).ok()
+}

@@ -1,0 +1,126 @@
+//! Options by name: the complete interface, so that a new option needs no new symbol in any binding.
+
+use std::ffi::{CStr, CString, c_char};
+use std::sync::OnceLock;
+
+use engine::{OPTIONS as ENGINE_OPTIONS, Options};
+
+use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, refused, string};
+use crate::error::kvs_error;
+use crate::objects::{OPTIONS, free, handle, opaque};
+use crate::status::*;
+use crate::{fault, fork};
+
+/// How a database is opened. Any thread may use it, several at once.
+#[expect(non_camel_case_types, reason = "the name in C")]
+pub struct kvs_options {
+    _opaque: (),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct OptionsBody {
+    pub options: Options,
+    pub in_memory: bool,
+}
+
+/// Makes options, all at their defaults. The caller frees *out with kvs_options_free, at any time after kvs_open.
+/// On failure *out is NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_new(out: *mut *mut kvs_options) -> kvs_status {
+    call("kvs_options_new", ErrorOut::NONE, || {
+        // SAFETY: C2.
+        let out = unsafe { Out::null("out", out) }?;
+        fork::watch()?;
+        out.set(opaque(OPTIONS.insert(OptionsBody::default())?));
+        Ok(KVS_OK)
+    })
+}
+
+/// Sets an option, name and value as text; kvs_option_info lists them all. Sizes take a suffix k, m or g. Both strings are
+/// copied. On failure (KVS_E_INVALID: no such option or value, the message lists what there is) nothing is changed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set(
+    options: *mut kvs_options,
+    name: *const c_char,
+    value: *const c_char,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set", unsafe { ErrorOut::new(err) }, || {
+        let options = handle("options", options)?;
+        // SAFETY: C3, for both.
+        let (name, value) = unsafe { (string("name", name)?, string("value", value)?) };
+        let (name, value) = (text("name", name)?, text("value", value)?);
+        OPTIONS.with(options, |body| set(body, name, value)).map_err(|why| refused("options", why))??;
+        Ok(KVS_OK)
+    })
+}
+
+fn text<'a>(what: &'static str, string: &'a CStr) -> Outcome<&'a str> {
+    string.to_str().map_err(|_| Fail::Here(KVS_E_INVALID, what, "is not UTF-8"))
+}
+
+fn set(body: &mut OptionsBody, name: &str, value: &str) -> Outcome<()> {
+    if name == "in_memory" {
+        body.in_memory = match value {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => return Err(Fail::Here(KVS_E_INVALID, "option in_memory", "must be true or false")),
+        };
+        return Ok(());
+    }
+    if fault::arm(name, value) {
+        return Ok(());
+    }
+    Ok(body.options.set(name, value)?)
+}
+
+/// How many options there are, for kvs_option_info. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvs_option_count() -> usize {
+    call_or("kvs_option_count", 0, || list().len())
+}
+
+/// Describes option number i: its name, its default and one sentence, NUL-terminated. Static: valid for ever,
+/// never freed. Any thread. KVS_E_INVALID if a pointer is NULL or i is kvs_option_count() or more.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_option_info(
+    i: usize,
+    name: *mut *const c_char,
+    default_value: *mut *const c_char,
+    doc: *mut *const c_char,
+) -> kvs_status {
+    call("kvs_option_info", ErrorOut::NONE, || {
+        // SAFETY: C2, for the three.
+        let outs =
+            unsafe { [Out::new("name", name)?, Out::new("default_value", default_value)?, Out::new("doc", doc)?] };
+        let option = list().get(i).ok_or(Fail::Here(KVS_E_INVALID, "i", "is not below kvs_option_count()"))?;
+        for (out, text) in outs.iter().zip(option) {
+            out.set(text.as_ptr());
+        }
+        Ok(KVS_OK)
+    })
+}
+
+/// Name, default and sentence of every option: the engine's, then ours. Never freed.
+fn list() -> &'static [[CString; 3]] {
+    static LIST: OnceLock<Vec<[CString; 3]>> = OnceLock::new();
+    let ours = ("in_memory", "false", "keep everything in memory and nothing on disk; the path must be NULL");
+    let row = |(name, default, doc): (&str, &str, &str)| {
+        // None holds a NUL, which a test shows by finding none of them empty.
+        [name, default, doc].map(|text| CString::new(text).unwrap_or_default())
+    };
+    let engine = ENGINE_OPTIONS.iter().map(|option| (option.name, option.default, option.doc));
+    LIST.get_or_init(|| engine.chain([ours]).map(row).collect())
+}
+
+/// Frees options; databases opened with them are not concerned. NULL, or options freed before: nothing happens.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvs_options_free(options: *mut kvs_options) {
+    call_or("kvs_options_free", (), || {
+        free(&OPTIONS, options);
+    })
+}

@@ -1,0 +1,111 @@
+//! C programs, compiled with every warning an error and run against the library: shared, and once static.
+//!
+//! What each proves is in its first lines, in `tests/programs`. With `KVS_VALGRIND=1` they run under valgrind.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::build::{cc, include, library, package, run, scratch};
+
+const STRICT: [&str; 7] = ["-std=c11", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"];
+
+/// Compiles `source`, runs it on an empty directory and returns what it printed.
+pub fn run_program(source: &Path, arguments: &[&str]) -> String {
+    let name = source.file_stem().and_then(|stem| stem.to_str()).expect("a file name");
+    let directory = scratch(name);
+    let program = directory.join("program");
+    let mut compile = cc();
+    compile.args(STRICT).arg("-I").arg(include()).arg("-I").arg(package().join("tests/programs")).arg(source);
+    run(compile.arg("-L").arg(library()).arg("-lkvs").arg("-o").arg(&program));
+    run_in(&directory, &program, arguments)
+}
+
+fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
+    let data = directory.join("data");
+    std::fs::create_dir_all(&data).expect("a directory for the program");
+    let mut command = if std::env::var_os("KVS_VALGRIND").is_some() {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["-q", "--error-exitcode=99", "--errors-for-leak-kinds=definite"]);
+        // The child of a fork leaks what its parent made, and a payload that panics twice is leaked: that is the promise.
+        valgrind.arg(if directory.ends_with("fork") || directory.ends_with("panics") {
+            "--leak-check=no"
+        } else {
+            "--leak-check=full"
+        });
+        valgrind.arg(program);
+        valgrind
+    } else {
+        Command::new(program)
+    };
+    command.env("LD_LIBRARY_PATH", library()).env("RUST_BACKTRACE", "0");
+    let output = run(command.arg(data).args(arguments));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn run_test(name: &str, arguments: &[&str]) {
+    run_program(&package().join("tests/programs").join(name), arguments);
+}
+
+#[test]
+fn reads_and_writes() {
+    run_test("reads_and_writes.c", &[]);
+}
+
+#[test]
+fn lifetimes() {
+    run_test("lifetimes.c", &[]);
+}
+
+#[test]
+fn threads() {
+    run_test("threads.c", &[]);
+}
+
+#[test]
+fn fork() {
+    run_test("fork.c", &[]);
+}
+
+/// Every exported function, by name: one that the program does not know fails it.
+#[test]
+#[cfg(any(debug_assertions, feature = "fault-injection"))]
+fn panics() {
+    let listed = std::fs::read_to_string(package().join("symbols.txt")).expect("symbols.txt");
+    let names: Vec<&str> = listed.lines().filter(|line| !line.starts_with('#')).collect();
+    run_test("panics.c", &[&names.join(" ")]);
+}
+
+const BASIC: &str = "greeting = hello\nuser:005 = name 5\nuser:004 = name 4\nuser:003 = name 3\nuser:002 = name 2\n\
+                     user:001 = name 1\n";
+
+#[test]
+fn the_example_prints_what_it_should() {
+    assert_eq!(run_program(&package().join("examples/basic.c"), &[]), BASIC);
+}
+
+/// The program in the project's README compiles as strictly as ours and prints what it says.
+#[test]
+fn the_readme_prints_what_it_says() {
+    let readme = std::fs::read_to_string(package().join("../../README.md")).expect("README.md");
+    let source = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of C");
+    let directory = scratch("readme");
+    let (file, program) = (directory.join("readme.c"), directory.join("program"));
+    std::fs::write(&file, source).expect("the program's source");
+    let mut compile = cc();
+    compile.args(STRICT).arg("-I").arg(include()).arg(&file);
+    run(compile.arg("-L").arg(library()).arg("-lkvs").arg("-o").arg(&program));
+    let output = run(Command::new(&program).current_dir(&directory).env("LD_LIBRARY_PATH", library()));
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), "red\n");
+}
+
+/// The same with libkvs.a, which needs what rustc says it needs.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_example_links_statically() {
+    let directory = scratch("static");
+    let program = directory.join("program");
+    let mut compile = cc();
+    compile.args(STRICT).arg("-I").arg(include()).arg(package().join("examples/basic.c"));
+    run(compile.arg(library().join("libkvs.a")).args(["-lpthread", "-ldl", "-lm", "-lrt"]).arg("-o").arg(&program));
+    assert_eq!(run_in(&directory, &program, &[]), BASIC);
+}

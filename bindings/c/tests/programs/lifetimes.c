@@ -1,0 +1,148 @@
+/* Handles used after free, after close, in every order of freeing, and values that never were handles. */
+#include "check.h"
+
+/* The same answers for a freed database as for one that never was. */
+static void after_free(void) {
+    kvs_db *db = open_memory();
+    kvs_error *err = NULL;
+    kvs_free_db(db);
+    kvs_free_db(db);
+    EXPECT(KVS_E_BAD_HANDLE, kvs_put(db, S("k"), S("v"), 0, &err));
+    CHECK(kvs_error_code(err) == KVS_E_BAD_HANDLE);
+    kvs_error_free(err);
+    CHECK(kvs_error_code(err) == KVS_E_BAD_HANDLE && kvs_error_message(err) != NULL);
+    kvs_error_free(err);
+    EXPECT(KVS_E_BAD_HANDLE, kvs_close(db, NULL));
+
+    kvs_batch *batch, *other;
+    EXPECT(KVS_OK, kvs_batch_new(&batch));
+    kvs_batch_free(batch);
+    EXPECT(KVS_OK, kvs_batch_new(&other));
+    kvs_batch_free(batch);
+    EXPECT(KVS_E_BAD_HANDLE, kvs_batch_put(batch, S("k"), S("v")));
+    EXPECT(KVS_OK, kvs_batch_put(other, S("k"), S("v")));
+    CHECK(kvs_batch_count(batch) == 0 && kvs_batch_count(other) == 1);
+    kvs_batch_free(other);
+}
+
+static void after_close(void) {
+    kvs_db *db = open_memory();
+    kvs_snapshot *snapshot, *late;
+    kvs_batch *batch;
+    uint8_t *owned, buffer[4];
+    const uint8_t *k, *v;
+    size_t n, vn;
+    EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
+    EXPECT(KVS_OK, kvs_snapshot_new(db, &snapshot, NULL));
+    EXPECT(KVS_OK, kvs_batch_new(&batch));
+    kvs_iter *iter = iterate(db);
+    EXPECT(KVS_OK, kvs_iter_first(iter, NULL));
+    EXPECT(KVS_OK, kvs_close(db, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_put(db, S("key"), S("value"), 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_delete(db, S("key"), 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_write(db, batch, 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_flush(db, 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_get(db, NULL, S("key"), &owned, &n, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_get_into(db, snapshot, S("key"), buffer, sizeof buffer, &n, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_contains(NULL, snapshot, S("key"), NULL));
+    EXPECT(KVS_E_CLOSED, kvs_snapshot_new(db, &late, NULL));
+    CHECK(late == NULL);
+    kvs_iter *none;
+    EXPECT(KVS_E_CLOSED, kvs_iter_new(db, NULL, NULL, 0, NULL, 0, 0, &none, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_iter_new(NULL, snapshot, NULL, 0, NULL, 0, 0, &none, NULL));
+    /* What the iterator stands on stays readable; it cannot move. */
+    EXPECT(KVS_OK, kvs_iter_item(iter, &k, &n, &v, &vn));
+    CHECK(n == 3 && memcmp(k, "key", 3) == 0 && vn == 5 && memcmp(v, "value", 5) == 0);
+    EXPECT(KVS_E_CLOSED, kvs_iter_next(iter, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_iter_seek(iter, S("key"), NULL));
+    EXPECT(KVS_OK, kvs_close(db, NULL));
+    kvs_free_db(db);
+    EXPECT(KVS_E_CLOSED, kvs_iter_first(iter, NULL));
+    kvs_iter_free(iter);
+    kvs_snapshot_free(snapshot);
+    kvs_batch_free(batch);
+}
+
+/* Six orders of freeing a database, a snapshot and an iterator. Those that are left work; the last one closes, which
+   the lock on the directory shows. */
+static void any_order(const char *directory) {
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    char path[4096];
+    snprintf(path, sizeof path, "%s/orders", directory);
+    for (int order = 0; order < 6; order++) {
+        kvs_db *db;
+        kvs_snapshot *snapshot;
+        EXPECT(KVS_OK, kvs_open(path, NULL, &db, NULL));
+        EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
+        EXPECT(KVS_OK, kvs_snapshot_new(db, &snapshot, NULL));
+        kvs_iter *iter = iterate(db);
+        int live[3] = {1, 1, 1};
+        for (int step = 0; step < 3; step++) {
+            switch (orders[order][step]) {
+                case 0: kvs_free_db(db); break;
+                case 1: kvs_snapshot_free(snapshot); break;
+                default: kvs_iter_free(iter); break;
+            }
+            live[orders[order][step]] = 0;
+            EXPECT(live[0] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_contains(db, NULL, S("key"), NULL));
+            EXPECT(live[1] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_contains(NULL, snapshot, S("key"), NULL));
+            EXPECT(live[2] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_iter_first(iter, NULL));
+        }
+    }
+}
+
+static void another_database(void) {
+    kvs_db *one = open_memory(), *two = open_memory();
+    kvs_snapshot *snapshot;
+    EXPECT(KVS_OK, kvs_snapshot_new(one, &snapshot, NULL));
+    EXPECT(KVS_E_INVALID, kvs_contains(two, snapshot, S("key"), NULL));
+    EXPECT(KVS_NOT_FOUND, kvs_contains(one, snapshot, S("key"), NULL));
+    kvs_snapshot_free(snapshot);
+    kvs_free_db(one);
+    kvs_free_db(two);
+}
+
+/* A million values as every kind of handle: arbitrary bits, and bits close to those of handles that are live. */
+static void random_handles(void) {
+    kvs_db *db = open_memory();
+    kvs_iter *iter = iterate(db);
+    kvs_batch *batch;
+    EXPECT(KVS_OK, kvs_batch_new(&batch));
+    const uintptr_t live[3] = {(uintptr_t)db, (uintptr_t)iter, (uintptr_t)batch};
+    uint64_t state = 88172645463325252u;
+    const uint8_t *p;
+    size_t n;
+    for (int round = 0; round < 1000000; round++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+        uintptr_t value = (uintptr_t)state;
+        if (round % 2) value = live[round / 2 % 3] ^ (uintptr_t)1 << state % 64;
+        if (value == 0 || value == live[0] || value == live[1] || value == live[2]) continue;
+        EXPECT(KVS_E_BAD_HANDLE, kvs_contains((kvs_db *)value, NULL, S("key"), NULL));
+        EXPECT(KVS_E_BAD_HANDLE, kvs_contains(db, (kvs_snapshot *)value, S("key"), NULL));
+        EXPECT(KVS_E_BAD_HANDLE, kvs_batch_clear((kvs_batch *)value));
+        EXPECT(KVS_E_BAD_HANDLE, kvs_iter_item((kvs_iter *)value, &p, &n, &p, &n));
+        CHECK(kvs_error_code((kvs_error *)value) == KVS_E_BAD_HANDLE);
+        kvs_free_db((kvs_db *)value);
+        kvs_iter_free((kvs_iter *)value);
+        kvs_batch_free((kvs_batch *)value);
+        kvs_snapshot_free((kvs_snapshot *)value);
+        kvs_error_free((kvs_error *)value);
+        kvs_options_free((kvs_options *)value);
+    }
+    EXPECT(KVS_END, kvs_iter_first(iter, NULL));
+    EXPECT(KVS_OK, kvs_batch_clear(batch));
+    kvs_iter_free(iter);
+    kvs_batch_free(batch);
+    EXPECT(KVS_OK, kvs_close(db, NULL));
+    kvs_free_db(db);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    after_free();
+    after_close();
+    any_order(argv[1]);
+    another_database();
+    random_handles();
+    return 0;
+}
