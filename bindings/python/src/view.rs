@@ -1,0 +1,312 @@
+//! `items`, `keys` and `values`: lazy views, and the iterators that walk them.
+//!
+//! An iterator crosses into the engine once for 64 to 1024 entries (or about 64 KiB), without the GIL, and hands
+//! them out without another crossing:
+//!
+//! 1. `__next__` takes one pinned entry from the queue under the lock, lets go of the lock, and only then makes
+//!    Python objects: making one can run the garbage collector, and that may call this iterator again.
+//! 2. If the queue is empty it looks at signals (`list(view)` has no other chance to), locks, and fills it.
+//! 3. An error in the middle of a filling is kept until what came before it is handed out; then it is final.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engine::{Error, Iter, Value};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyType;
+
+use crate::bytes::{Bytes, make_resident, to_python};
+use crate::call;
+use crate::db::Db;
+use crate::errors::{self, Class};
+use crate::fork::Guarded;
+use crate::read::{self, Range, Read};
+use crate::snapshot::Snapshot;
+
+/// Which half of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Items,
+    Keys,
+    Values,
+}
+
+/// Where a view reads. Holding the object keeps it from being closed by the garbage collector.
+pub enum Source {
+    Db(Py<Db>),
+    Snapshot(Py<Snapshot>),
+}
+
+/// The arguments of `items`, `keys` and `values`.
+pub struct Select<'py> {
+    pub prefix: Option<Bytes<'py>>,
+    pub start: Option<Bytes<'py>>,
+    pub stop: Option<Bytes<'py>>,
+    pub reverse: bool,
+    pub limit: Option<i64>,
+}
+
+/// Entries in key order, read when they are iterated over.
+///
+/// A view holds no data: each iteration sees the store as it is when it begins, and goes on seeing that whatever is
+/// written meanwhile. A view can be iterated over again and again, from several threads too.
+///
+/// >>> with kvs.open(in_memory=True) as db:
+/// ...     db.update({b"a": b"1", b"b": b"2"})
+/// ...     view = db.items()
+/// ...     db[b"c"] = b"3"
+/// ...     list(view), len(view), (b"a", b"1") in view
+/// ([(b'a', b'1'), (b'b', b'2'), (b'c', b'3')], 3, True)
+#[pyclass(frozen, module = "kvs")]
+pub struct View {
+    source: Source,
+    what: What,
+    range: Range,
+    reverse: bool,
+    /// `None`: all.
+    limit: Option<u64>,
+}
+
+impl View {
+    pub fn new(source: Source, what: What, select: Select<'_>) -> PyResult<View> {
+        let limit = match select.limit.map(u64::try_from) {
+            Some(Err(_)) => return Err(errors::new(Class::InvalidArgument, "limit is negative; None means no limit")),
+            Some(Ok(limit)) => Some(limit),
+            None => None,
+        };
+        let [prefix, start, stop] =
+            [&select.prefix, &select.start, &select.stop].map(|bytes| bytes.as_ref().map(Bytes::as_slice));
+        Ok(View { source, what, range: Range::new(prefix, start, stop), reverse: select.reverse, limit })
+    }
+
+    pub fn all(source: Source, what: What) -> View {
+        View { source, what, range: Range::default(), reverse: false, limit: None }
+    }
+
+    /// An iterator over what the store holds now.
+    pub fn walk(&self, py: Python<'_>, reverse: bool) -> PyResult<ViewIterator> {
+        fn open(py: Python<'_>, from: impl Read, range: &Range) -> PyResult<Iter> {
+            call::run(py, move || from.range(range))
+        }
+        let iter = match &self.source {
+            Source::Db(db) => open(py, db.get().engine()?, &self.range)?,
+            Source::Snapshot(snapshot) => open(py, snapshot.get().engine(py)?, &self.range)?,
+        };
+        let left = self.limit.unwrap_or(u64::MAX);
+        let walk = Walk { iter: Some(iter), ready: VecDeque::new(), failed: None, left, fill: Walk::FILL_MIN };
+        Ok(ViewIterator { walk: Guarded::new(Mutex::new(walk)), what: self.what, reverse })
+    }
+
+    fn holds<'py>(&self, py: Python<'py>, from: impl Read, item: &Bound<'py, PyAny>) -> PyResult<bool> {
+        if self.what == What::Keys {
+            let key: Bytes<'py> = item.extract()?;
+            return Ok(self.range.contains(key.as_slice()) && read::contains(py, from, &key)?);
+        }
+        let Ok((key, value)) = item.extract::<(Bytes<'py>, Bytes<'py>)>() else { return Ok(false) };
+        if !self.range.contains(key.as_slice()) {
+            return Ok(false);
+        }
+        Ok(read::get(py, from, &key)?.is_some_and(|found| found.as_bytes() == value.as_slice()))
+    }
+}
+
+#[pymethods]
+impl View {
+    fn __iter__(&self, py: Python<'_>) -> PyResult<ViewIterator> {
+        self.walk(py, self.reverse)
+    }
+
+    /// The same entries, last first. A view with a limit cannot be turned round: ask for reverse=True instead.
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<ViewIterator> {
+        if self.limit.is_some() {
+            return Err(PyTypeError::new_err(
+                "a view with a limit is not reversible: pass reverse=True to begin at the other end",
+            ));
+        }
+        self.walk(py, !self.reverse)
+    }
+
+    /// Counts the entries: walks all of them.
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        match &self.source {
+            Source::Db(db) => read::count(py, db.get().engine()?, &self.range, limit),
+            Source::Snapshot(snapshot) => read::count(py, snapshot.get().engine(py)?, &self.range, limit),
+        }
+    }
+
+    /// Looks at one entry only.
+    fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
+        let limit = self.limit.unwrap_or(1).min(1);
+        Ok(match &self.source {
+            Source::Db(db) => read::count(py, db.get().engine()?, &self.range, limit)?,
+            Source::Snapshot(snapshot) => read::count(py, snapshot.get().engine(py)?, &self.range, limit)?,
+        } > 0)
+    }
+
+    /// One look-up for keys and items; a walk for values, and where there is a limit.
+    fn __contains__<'py>(&self, py: Python<'py>, item: &Bound<'py, PyAny>) -> PyResult<bool> {
+        if self.what == What::Values || self.limit.is_some() {
+            let walk = self.walk(py, self.reverse)?;
+            while let Some(entry) = walk.__next__(py)? {
+                if entry.eq(item)? {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        }
+        match &self.source {
+            Source::Db(db) => self.holds(py, db.get().engine()?, item),
+            Source::Snapshot(snapshot) => self.holds(py, snapshot.get().engine(py)?, item),
+        }
+    }
+
+    /// View[bytes] in annotations.
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let what = match self.what {
+            What::Items => "items",
+            What::Keys => "keys",
+            What::Values => "values",
+        };
+        let source = match &self.source {
+            Source::Db(db) => db.bind(py).repr()?,
+            Source::Snapshot(snapshot) => snapshot.bind(py).repr()?,
+        };
+        Ok(format!("<kvs.View, {what} of {source}>"))
+    }
+}
+
+/// One iteration over a view. Threads may share it: each entry goes to one of them.
+#[pyclass(frozen, module = "kvs")]
+pub struct ViewIterator {
+    walk: Guarded<Mutex<Walk>>,
+    what: What,
+    reverse: bool,
+}
+
+/// Where an iteration stands.
+struct Walk {
+    /// `None`: at the end. Let go of early, since it pins what it reads.
+    iter: Option<Iter>,
+    ready: VecDeque<Entry>,
+    /// What `iter` met; comes after all of `ready`.
+    failed: Option<Error>,
+    /// Entries that the limit still allows to be read.
+    left: u64,
+    /// Entries of the next filling: small first, for those who stop after a few.
+    fill: usize,
+}
+
+enum Entry {
+    Half(Value),
+    Whole(Value, Value),
+}
+
+impl Walk {
+    const FILL_MIN: usize = 64;
+    const FILL_MAX: usize = 1024;
+    const FILL_BYTES: usize = 64 << 10;
+
+    /// Reads the next entries. Runs without the GIL.
+    fn refill(&mut self, what: What, reverse: bool) {
+        let mut bytes = 0;
+        while self.ready.len() < self.fill && bytes < Walk::FILL_BYTES && self.left > 0 {
+            let Some(iter) = &mut self.iter else { return };
+            match if reverse { iter.move_prev() } else { iter.move_next() } {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.iter = None;
+                    return;
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    self.iter = None;
+                    return;
+                }
+            }
+            let entry = match what {
+                What::Items => iter.key_pinned().zip(iter.value_pinned()).map(|(key, value)| Entry::Whole(key, value)),
+                What::Keys => iter.key_pinned().map(Entry::Half),
+                What::Values => iter.value_pinned().map(Entry::Half),
+            };
+            // The iterator has just said that it stands on an entry.
+            let Some(entry) = entry else { return };
+            match &entry {
+                Entry::Half(half) => {
+                    make_resident(half);
+                    bytes += half.len();
+                }
+                Entry::Whole(key, value) => {
+                    make_resident(value);
+                    bytes += key.len() + value.len();
+                }
+            }
+            self.ready.push_back(entry);
+            self.left -= 1;
+        }
+        if self.left == 0 {
+            self.iter = None;
+        }
+        self.fill = (self.fill * 2).min(Walk::FILL_MAX);
+    }
+}
+
+impl ViewIterator {
+    fn lock<'a>(&self, py: Python<'_>, walk: &'a Mutex<Walk>) -> MutexGuard<'a, Walk> {
+        // Poison says nothing here: a panicking refill has left whole entries.
+        walk.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, py: Python<'_>) -> PyResult<Option<Entry>> {
+        let walk = self.walk.get()?;
+        if let Some(entry) = self.lock(py, walk).ready.pop_front() {
+            return Ok(Some(entry));
+        }
+        py.check_signals()?;
+        let mut guard = self.lock(py, walk);
+        let walk = &mut *guard;
+        if walk.ready.is_empty() && walk.iter.is_some() {
+            let (what, reverse) = (self.what, self.reverse);
+            call::detached(py, || walk.refill(what, reverse))?;
+        }
+        match (walk.ready.pop_front(), &walk.failed) {
+            (Some(entry), _) => Ok(Some(entry)),
+            (None, None) => Ok(None),
+            (None, Some(error)) => {
+                let error = error.clone();
+                drop(guard);
+                Err(errors::from_engine(py, &error))
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl ViewIterator {
+    /// ViewIterator[bytes] in annotations.
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
+    }
+
+    fn __iter__(this: Py<ViewIterator>) -> Py<ViewIterator> {
+        this
+    }
+
+    pub fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(match self.take(py)? {
+            None => None,
+            Some(Entry::Half(half)) => Some(to_python(py, &half)?.into_any()),
+            Some(Entry::Whole(key, value)) => {
+                Some((to_python(py, &key)?, to_python(py, &value)?).into_pyobject(py)?.into_any())
+            }
+        })
+    }
+}
