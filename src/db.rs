@@ -62,8 +62,9 @@ impl Db {
     /// # Errors
     ///
     /// [`TooLarge`](crate::ErrorKind::TooLarge) and [`NoSpace`](crate::ErrorKind::NoSpace): nothing was written, and the store goes on.
-    /// [`Io`](crate::ErrorKind::Io): whether the write survives is unknown, and the store refuses writes until it is opened
-    /// again ([`Poisoned`](crate::ErrorKind::Poisoned)).
+    /// [`Io`](crate::ErrorKind::Io): the log could not be written or synced: whether the write survives is unknown, and the store
+    /// refuses writes until it is opened again ([`Poisoned`](crate::ErrorKind::Poisoned)). If only the next segment could not be made
+    /// (too many open files, say), nothing was written and the next write tries again.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.put_with(key, value, self.options().durability)
     }

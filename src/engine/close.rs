@@ -1,6 +1,6 @@
 //! Close: stop writes, join the worker, make everything durable, leave tidy files, unlock. Once.
 //!
-//! After the last sync the manifest records where each log ends. From then on a log that does not reach its end is
+//! After the last sync the manifest records where each log ends, unless the disk is too full for it. From then on a log that does not reach its end is
 //! damage and no torn tail: rot in a store that was closed is always found.
 //!
 //! Readers are not waited for: what they follow lives as long as the core, which they hold, and their next call
