@@ -246,13 +246,40 @@ impl Drop for Files {
 
 /// Where things wait for the worker to drop them.
 #[derive(Debug, Default)]
-pub struct Graveyard(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
+pub struct Graveyard(Mutex<Dead>);
+
+/// Whoever sends a thing on its way makes room for it here, so that the thread that brings it, which may be a reader, does not
+/// allocate.
+#[derive(Debug, Default)]
+struct Dead {
+    awaited: usize,
+    arrived: Vec<Arc<dyn Any + Send + Sync>>,
+}
 
 impl Graveyard {
     /// Drops whatever arrived. Called by the worker, and by whoever closes the store.
     pub fn empty(&self) {
-        let dead = std::mem::take(&mut *self.0.lock());
-        drop(dead);
+        // One at a time, without the lock: what dies may take long.
+        while let Some(dead) = self.next() {
+            drop(dead);
+        }
+    }
+
+    fn next(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.0.lock().arrived.pop()
+    }
+
+    fn announce(&self) {
+        let mut dead = self.0.lock();
+        dead.awaited += 1;
+        let room = dead.awaited;
+        dead.arrived.reserve(room);
+    }
+
+    fn arrive(&self, thing: Arc<dyn Any + Send + Sync>) {
+        let mut dead = self.0.lock();
+        dead.awaited -= 1;
+        dead.arrived.push(thing);
     }
 }
 
@@ -296,7 +323,8 @@ impl<T: Any + Send + Sync> EpochCell<T> {
         // SAFETY: the cell's count of the old value is ours now that no later load can find it.
         let old = unsafe { Arc::from_raw(old) };
         let graveyard = Arc::clone(&self.graveyard);
-        guard.defer(move || graveyard.0.lock().push(old));
+        graveyard.announce();
+        guard.defer(move || graveyard.arrive(old));
         // Out of this thread's private bag: there it would keep closed stores' files open for as long as the thread lives and
         // replaces little else.
         guard.flush();

@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! ```text
-//! hash      := P (10 bits: the partition) | 29 bits unused | B (25 bits)
+//! hash      := P (8 bits: the partition) | 31 bits unused | B (25 bits)
 //! B         := extra (9 bits) | tag (16 bits)
 //! partition := pointer to its table (null: no entry yet) | entries | writer lock
 //! table     := bucket*                            any number; a key's home is bucket (B * count) >> 25
@@ -75,9 +75,12 @@
 //!
 //! A table grows by half when more than 85% of its slots would be taken, so it is between 57% and 85% full: 16.1 to
 //! 10.8 bytes an entry, 13 on average. The sizes of different partitions are staggered, or all of them would grow at
-//! the same time and the whole index would be at one end of this range.
+//! the same time and the whole index would be at one end of this range. Tables of a page and more are whole pages
+//! ([`buckets`] says why), which costs up to 22 bytes an entry below some 300,000 keys.
 #![expect(unsafe_code, reason = "tables are freed by hand when the epoch has passed; prefetch is an intrinsic")]
 
+mod bucket;
+mod buckets;
 #[cfg(all(test, kvs_loom))]
 mod loom;
 mod table;
@@ -89,13 +92,16 @@ use std::ptr;
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering};
 
-pub use self::table::Address;
-use self::table::{At, Bits, Bucket, Table, buckets_for, entries_max, entries_min, grown};
+pub use self::bucket::Address;
+use self::bucket::{Bits, Bucket};
+use self::table::{At, Table, buckets_for, entries_max, entries_min, grown};
 
-/// One partition is one lock and one table that grows alone: with 1,024 the longest growth at 100 million keys
-/// moves 100,000 entries, and an empty index costs 32 KiB. A model checker can't follow so many.
-const PARTITIONS: usize = if cfg!(kvs_loom) { 1 } else { 1024 };
-const _: () = assert!(PARTITIONS.is_power_of_two() && PARTITIONS <= 1024, "the top 10 bits of the hash number them");
+/// One partition is one lock and one table that grows alone. More of them: shorter pauses for growth. Fewer: less lost to whole
+/// pages. With 256 a table of 500,000 keys is of five pages, and the longest growth at 100 million keys moves 400,000
+/// entries, some 4 ms. A model checker can't follow so many.
+const PARTITIONS: usize = if cfg!(kvs_loom) { 1 } else { 1 << PARTITION_BITS };
+const PARTITION_BITS: u32 = 8;
+
 /// The point index. See the module for layout and protocol.
 ///
 /// Any number of threads may search and lock at the same time; writers of different partitions do not wait for
@@ -130,13 +136,34 @@ struct Writer {
 struct Memory {
     /// Bytes of all tables not yet freed. A statistic: Relaxed throughout.
     tables: AtomicU64,
+    retired: Mutex<Retirement>,
+}
+
+/// Tables on their way out. Whoever retires one makes room for it here, so that the thread that brings it, which may be a
+/// reader, does not allocate.
+#[derive(Default)]
+struct Retirement {
+    /// Tables that readers may still hold.
+    awaited: usize,
     /// Tables that no reader holds any more, to be freed by [`Index::collect`].
     #[expect(clippy::vec_box, reason = "to unbox a table is to free its box, on whatever thread moves the epoch on")]
-    retired: Mutex<Vec<Box<Table>>>,
+    arrived: Vec<Box<Table>>,
+}
+
+impl Retirement {
+    fn announce(&mut self) {
+        self.awaited += 1;
+        self.arrived.reserve(self.awaited);
+    }
+
+    fn arrive(&mut self, table: Box<Table>) {
+        self.awaited -= 1;
+        self.arrived.push(table);
+    }
 }
 
 impl Index {
-    /// An empty index. It allocates 32 KiB, and tables with the first keys.
+    /// An empty index. It allocates 8 KiB, and tables with the first keys.
     pub fn new() -> Index {
         Index { partitions: (0..PARTITIONS).map(|_| Part::default()).collect(), memory: Arc::default() }
     }
@@ -207,14 +234,19 @@ impl Index {
         // most.
         while fruitless < 3 {
             epoch::pin().flush();
-            let tables = std::mem::take(&mut *self.memory.retired.lock());
-            fruitless = if tables.is_empty() { fruitless + 1 } else { 0 };
-            freed += tables.len();
-            for table in tables {
+            let before = freed;
+            // One at a time: whoever brings another one waits for the lock, and the list keeps its room.
+            while let Some(table) = self.arrived() {
                 self.memory.tables.fetch_sub(table.bytes(), Ordering::Relaxed);
+                freed += 1;
             }
+            fruitless = if freed == before { fruitless + 1 } else { 0 };
         }
         freed
+    }
+
+    fn arrived(&self) -> Option<Box<Table>> {
+        self.memory.retired.lock().arrived.pop()
     }
 }
 
@@ -433,7 +465,8 @@ impl<'a> Partition<'a> {
         if !old.is_null() {
             let old = Retired(old);
             let memory = Arc::clone(self.memory);
-            guard.defer(move || memory.retired.lock().push(old.into_box()));
+            memory.retired.lock().announce();
+            guard.defer(move || memory.retired.lock().arrive(old.into_box()));
             // Out of this thread's private bag, where it could stay for as long as the thread writes no more.
             guard.flush();
         }
@@ -467,7 +500,7 @@ impl Retired {
 }
 
 fn partition_of(hash: u64) -> usize {
-    (hash >> 54) as usize & (PARTITIONS - 1)
+    (hash >> (u64::BITS - PARTITION_BITS)) as usize & (PARTITIONS - 1)
 }
 
 fn prefetch(bucket: &Bucket) {

@@ -48,6 +48,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "memtable/order",
             "memtable/cursor",
             "index",
+            "index/bucket",
+            "index/buckets",
             "index/table",
         ],
     ),
@@ -72,7 +74,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The only files that may hold `unsafe`.
-const UNSAFE: &[&str] = &["env/os", "log/segment", "files", "index"];
+const UNSAFE: &[&str] = &["env/os", "log/segment", "files", "index", "index/buckets"];
 
 /// Each module, such as `log/frame`, with its source.
 fn sources() -> BTreeMap<String, String> {
