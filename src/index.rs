@@ -6,13 +6,13 @@
 //! # Layout
 //!
 //! ```text
-//! hash      := P (8 bits: the partition) | 31 bits unused | B (25 bits)
-//! B         := extra (9 bits) | tag (16 bits)
+//! hash      := P (8 bits: the partition) | B (24 bits) | 32 bits not used
+//! B         := extra (8 bits) | tag (16 bits)
 //! partition := pointer to its table (null: no entry yet) | entries | writer lock
-//! table     := bucket*                            any number; a key's home is bucket (B * count) >> 25
+//! table     := bucket*                            any number; a key's home is bucket (B * count) >> 24
 //! bucket    := slot u64 * 7 | meta u64            one cache line
 //! slot      := tag (16 bits) | address (48 bits)  0: vacant, for address 0 never occurs
-//! meta      := overflow (bit 63) | extra * 7      the extra of slot i is bits 9*i .. 9*i + 9
+//! meta      := overflow (bit 63) | extra * 7      the extra of slot i is bits 8*i .. 8*i + 8
 //! ```
 //!
 //! tag + extra are all of B, so a larger table is built from the smaller one alone, without a look at any record.

@@ -11,7 +11,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub(super) const SLOTS: usize = if cfg!(kvs_loom) { 2 } else { 7 };
 
 const TAG_BITS: u32 = 16;
-const EXTRA_BITS: u32 = 9;
+const EXTRA_BITS: u32 = 8;
 pub(super) const ADDRESS_BITS: u32 = 48;
 const EXTRA_MASK: u64 = (1 << EXTRA_BITS) - 1;
 const OVERFLOW: u64 = 1 << 63;
@@ -42,13 +42,13 @@ impl Address {
     }
 }
 
-/// The 25 bits of a hash that a table keeps: `B` in the layout.
+/// The 24 bits of a hash that a table keeps: `B` in the layout.
 #[derive(Clone, Copy)]
 pub(super) struct Bits(u32);
 
 impl Bits {
     pub(super) fn of_hash(hash: u64) -> Bits {
-        Bits(hash as u32 & ((1 << (TAG_BITS + EXTRA_BITS)) - 1))
+        Bits((hash >> u32::BITS) as u32 & ((1 << (TAG_BITS + EXTRA_BITS)) - 1))
     }
 
     pub(super) fn from_parts(tag: u64, extra: u64) -> Bits {

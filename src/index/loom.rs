@@ -20,6 +20,11 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 const KEYS: u64 = 5;
 const VERSIONS: u64 = 6;
 
+/// The upper half of a hash is what the index looks at.
+fn hash(key: u64) -> u64 {
+    key << u32::BITS
+}
+
 struct Store {
     index: Index,
     /// Record `n` is of key `n % KEYS` in version `n / KEYS`, and holds `n` once it is written.
@@ -48,7 +53,7 @@ impl Store {
 
     /// The version of `key`.
     fn find(&self, key: u64) -> Option<u64> {
-        let Ok(found) = self.index.find(key, &epoch::pin(), |at| self.is_key(key, at));
+        let Ok(found) = self.index.find(hash(key), &epoch::pin(), |at| self.is_key(key, at));
         found.map(|at| at.offset() / 8 / KEYS)
     }
 
@@ -60,20 +65,20 @@ impl Store {
     fn put(&self, key: u64, version: u64) {
         let (address, guard) = (Store::address(key, version), epoch::pin());
         self.write_record(address);
-        let mut partition = self.index.lock(key);
-        let Ok(place) = partition.find(key, &guard, |at| self.is_key(key, at));
-        partition.set(place, key, address, &guard);
+        let mut partition = self.index.lock(hash(key));
+        let Ok(place) = partition.find(hash(key), &guard, |at| self.is_key(key, at));
+        partition.set(place, hash(key), address, &guard);
     }
 
     /// Moves a record, as flush and merge do: `to` is a copy at a new place, here told by its version.
     fn repoint(&self, key: u64, from: u64, to: u64) -> bool {
         let new = Store::address(key, to);
         self.write_record(new);
-        self.index.lock(key).replace_if(key, Store::address(key, from), new, &epoch::pin())
+        self.index.lock(hash(key)).replace_if(hash(key), Store::address(key, from), new, &epoch::pin())
     }
 
     fn remove(&self, key: u64, version: u64) {
-        assert!(self.index.lock(key).remove(key, Store::address(key, version), &epoch::pin()));
+        assert!(self.index.lock(hash(key)).remove(hash(key), Store::address(key, version), &epoch::pin()));
     }
 
     fn publish(&self, seq: u64) {
