@@ -20,6 +20,9 @@
 //! Every step can be cut off and done again: nothing is removed or written before the manifest says so. A read-only open does 1
 //! to 9 in memory, under a shared lock, and writes nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
