@@ -26,6 +26,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "env/os",
             "env/os/files",
             "env/os/lock",
+            "env/memory",
             "env/sim",
             "env/sim/fate",
             "env/sim/directory",

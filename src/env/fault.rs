@@ -472,6 +472,10 @@ impl Env for FaultEnv {
         self.inner().random()
     }
 
+    fn is_volatile(&self) -> bool {
+        self.inner().is_volatile()
+    }
+
     fn fork_generation(&self) -> u64 {
         self.inner().fork_generation()
     }

@@ -1,8 +1,9 @@
 //! The environment: the only door to files, clocks and threads.
 //!
-//! The engine sees the world through [`Env`]. Three implementations:
+//! The engine sees the world through [`Env`]. Four implementations:
 //!
 //! * [`OsEnv`](os::OsEnv): the operating system.
+//! * [`MemoryEnv`](memory::MemoryEnv): files in memory that are gone with it; threads and clock of the operating system.
 //! * [`SimEnv`](sim::SimEnv): a disk in memory that forgets, tears and reorders whatever was not synced when
 //!   the power is cut, stores into mapped segments included, and steps the worker instead of running it.
 //! * [`FaultEnv`](fault::FaultEnv): wraps another one and fails its n-th call, once or for ever.
@@ -18,6 +19,7 @@
 //! 5. No published byte of a file is ever changed.
 
 pub mod fault;
+pub mod memory;
 pub mod os;
 pub mod sim;
 
@@ -26,10 +28,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::error::{Error, Result};
-use crate::sync::Arc;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{Arc, AtomicPtr, Ordering};
 
 /// How a log segment's memory relates to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,17 +58,43 @@ pub trait StoreObserver: fmt::Debug + Send + Sync {
     fn stored(&self, offset: usize, bytes: &[u8]);
 }
 
-/// Mapped memory, reached by raw pointer only: no reference to it exists but those that
+/// Memory that stands still, reached by raw pointer only: no reference to it exists but those that
 /// `log/segment.rs` and `files.rs` form over bytes that no one will write again.
 pub struct Memory {
-    map: MmapRaw,
+    /// The first byte; never changed, hence Relaxed.
+    base: AtomicPtr<u8>,
+    len: usize,
+    /// What `base` points into.
+    owner: Owner,
     observer: Option<Arc<dyn StoreObserver>>,
+}
+
+/// Who frees a [`Memory`].
+enum Owner {
+    Map(MmapRaw),
+    SharedMap(Arc<MmapRaw>),
+    Bytes(#[expect(dead_code, reason = "held, and reached through `base`")] Arc<Vec<u8>>),
 }
 
 impl Memory {
     /// Memory that a file backs, or that holds a copy of one.
     pub fn mapped(map: MmapRaw) -> Memory {
-        Memory { map, observer: None }
+        Memory::owned(map.as_mut_ptr(), map.len(), Owner::Map(map))
+    }
+
+    /// A mapping that others hold too; the last one unmaps it.
+    pub fn shared(map: Arc<MmapRaw>) -> Memory {
+        Memory::owned(map.as_mut_ptr(), map.len(), Owner::SharedMap(map))
+    }
+
+    /// Bytes that others may read too: nobody may store into this memory.
+    pub fn bytes(bytes: Arc<Vec<u8>>) -> Memory {
+        Memory::owned(bytes.as_ptr().cast_mut(), bytes.len(), Owner::Bytes(bytes))
+    }
+
+    /// `owner` keeps `len` bytes at `base` where they are, for as long as it lives and wherever it is moved.
+    fn owned(base: *mut u8, len: usize, owner: Owner) -> Memory {
+        Memory { base: AtomicPtr::new(base), len, owner, observer: None }
     }
 
     /// Zeroed memory that no file backs.
@@ -75,7 +103,7 @@ impl Memory {
             .len(len)
             .map_anon()
             .map_err(|e| Error::io(&format!("map {len} bytes of memory"), Path::new("(memory)"), e))?;
-        Ok(Memory { map: MmapRaw::from(map), observer: None })
+        Ok(Memory::mapped(MmapRaw::from(map)))
     }
 
     /// The same memory, with every store reported to `observer`.
@@ -85,17 +113,17 @@ impl Memory {
 
     /// The first byte; valid for [`len`](Memory::len) bytes as long as `self` lives.
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.map.as_mut_ptr()
+        self.base.load(Ordering::Relaxed)
     }
 
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.len
     }
 
     /// Is there not a single byte?
     pub fn is_empty(&self) -> bool {
-        self.map.len() == 0
+        self.len == 0
     }
 
     /// Whoever wants to see every store.
@@ -103,9 +131,14 @@ impl Memory {
         self.observer.as_deref()
     }
 
-    /// The map itself, for advice to the kernel.
-    pub fn raw(&self) -> &MmapRaw {
-        &self.map
+    /// Tells the kernel how it will be used. What the kernel does not know or refuses is not done, and bytes of the
+    /// heap take no advice.
+    pub fn advise(&self, advice: Advice) {
+        let _ = match &self.owner {
+            Owner::Map(map) => map.advise(advice),
+            Owner::SharedMap(map) => map.advise(advice),
+            Owner::Bytes(_) => Ok(()),
+        };
     }
 }
 
@@ -113,6 +146,20 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Memory({} bytes)", self.len())
     }
+}
+
+/// A length that can be mapped, as the machine's own integer.
+fn memory_size(path: &Path, len: u64) -> Result<usize> {
+    match usize::try_from(len) {
+        Ok(0) => Err(Error::on(ErrorKind::InvalidArgument, path, "an empty file cannot be mapped")),
+        Ok(size) if isize::try_from(size).is_ok() => Ok(size),
+        _ => Err(Error::on(ErrorKind::TooLarge, path, format!("{len} bytes are more than this machine can map"))),
+    }
+}
+
+/// A read that reaches beyond the end of its file.
+fn ends_before(path: &Path, offset: u64, wanted: usize, len: u64) -> Error {
+    Error::corruption(path, offset, format!("{wanted} bytes wanted, but the file ends at {len}"))
 }
 
 /// The file behind one log segment. A created one keeps its one descriptor open for life, so that no
@@ -189,7 +236,7 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
     /// Bytes that an unprivileged writer may still use on the directory's file system.
     fn free_space(&self, dir: &Path) -> Result<u64>;
     /// Takes the lock in the file `path` (created if missing and the medium allows), at once or with
-    /// [`ErrorKind::Locked`](crate::ErrorKind::Locked) that names the holder's pid and the path. One process at a time
+    /// [`ErrorKind::Locked`] that names the holder's pid and the path. One process at a time
     /// by the operating system's lock, one open per process by a registry.
     fn lock(&self, path: &Path, mode: LockMode) -> Result<Box<dyn DirLock>>;
 
@@ -220,6 +267,12 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
         use std::hash::{BuildHasher, Hasher};
         // The standard library seeds its hash maps from the operating system's randomness; this is one such seed, hashed.
         std::hash::RandomState::new().build_hasher().finish()
+    }
+
+    /// Are its files gone with the environment, or at the latest with the process? Then a segment's memory is its file: there
+    /// is nothing else to read, and [`ReadFile::read_at`] of a segment may be refused.
+    fn is_volatile(&self) -> bool {
+        false
     }
 
     /// How many times this process was made by a fork of a process that had used this environment, as far as it can tell.

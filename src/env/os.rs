@@ -22,7 +22,7 @@
 mod files;
 mod lock;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ffi::OsString;
 use std::io;
@@ -155,7 +155,7 @@ impl Env for OsEnv {
 
     fn populate(&self, memory: &Memory) {
         // Linux before 5.14 does not know it, and a full memory cgroup refuses it: then the stores fault one by one.
-        let _ = memory.raw().advise(Advice::PopulateWrite);
+        memory.advise(Advice::PopulateWrite);
     }
 
     fn fork_generation(&self) -> u64 {

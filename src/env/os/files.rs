@@ -10,7 +10,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::env::{AppendFile, Memory, ReadFile, SegmentFile, SegmentKind};
+use crate::env::{AppendFile, Memory, ReadFile, SegmentFile, SegmentKind, ends_before, memory_size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
 
@@ -223,8 +223,8 @@ fn lay_out(file: &OwnedFd, path: &Path, size: usize, kind: SegmentKind) -> Resul
         }
         SegmentKind::Positioned => Memory::anonymous(size)?,
     };
-    let _ = memory.raw().advise(Advice::DontFork);
-    let _ = memory.raw().advise(Advice::DontDump);
+    memory.advise(Advice::DontFork);
+    memory.advise(Advice::DontDump);
     Ok(memory)
 }
 
@@ -240,17 +240,8 @@ fn copy_to_memory(file: &OwnedFd, path: &Path, len: u64) -> Result<Memory> {
     let mut map = MmapOptions::new().len(size).map_anon().map_err(no_memory)?;
     read_exact(file, path, &mut map, 0)?;
     let memory = Memory::mapped(MmapRaw::from(map.make_read_only().map_err(no_memory)?));
-    let _ = memory.raw().advise(Advice::DontDump);
+    memory.advise(Advice::DontDump);
     Ok(memory)
-}
-
-/// A length that can be mapped, as the machine's own integer.
-fn memory_size(path: &Path, len: u64) -> Result<usize> {
-    match usize::try_from(len) {
-        Ok(0) => Err(Error::on(ErrorKind::InvalidArgument, path, "an empty file cannot be mapped")),
-        Ok(size) if isize::try_from(size).is_ok() => Ok(size),
-        _ => Err(Error::on(ErrorKind::TooLarge, path, format!("{len} bytes are more than this machine can map"))),
-    }
 }
 
 /// Creates a file that must not exist, mode 0600.
@@ -320,10 +311,6 @@ fn read_exact(file: &OwnedFd, path: &Path, buffer: &mut [u8], offset: u64) -> Re
         }
     }
     Ok(())
-}
-
-fn ends_before(path: &Path, offset: u64, wanted: usize, len: u64) -> Error {
-    Error::corruption(path, offset, format!("{wanted} bytes wanted, but the file ends at {len}"))
 }
 
 fn fdatasync(file: &OwnedFd, path: &Path) -> Result<()> {

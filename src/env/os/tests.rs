@@ -14,7 +14,7 @@ fn directory() -> tempfile::TempDir {
 
 /// Stores through the raw pointer, as `log/segment.rs` does.
 #[expect(unsafe_code, reason = "stores into mapped memory are what is tested")]
-fn store(memory: &Memory, offset: usize, bytes: &[u8]) {
+pub(in crate::env) fn store(memory: &Memory, offset: usize, bytes: &[u8]) {
     assert!(offset + bytes.len() <= memory.len());
     // SAFETY: the target range lies within the memory (asserted above), which is writable as its segment was created;
     // `bytes` is other memory, and no reference to the target exists: the tests read it only through `load`,
@@ -24,7 +24,7 @@ fn store(memory: &Memory, offset: usize, bytes: &[u8]) {
 
 /// Copies out of mapped memory.
 #[expect(unsafe_code, reason = "loads from mapped memory are what is tested")]
-fn load(memory: &Memory, offset: usize, len: usize) -> Vec<u8> {
+pub(in crate::env) fn load(memory: &Memory, offset: usize, len: usize) -> Vec<u8> {
     assert!(offset + len <= memory.len());
     // SAFETY: the range lies within the memory (asserted above), which is zeroed or file-backed, thus initialised; nothing
     // stores into it meanwhile, since each test uses its segment on one thread.
