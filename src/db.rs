@@ -7,14 +7,18 @@ use crate::batch::Batch;
 use crate::engine::handle::{Handle, Registered};
 use crate::engine::recovery;
 use crate::env::Env;
+use crate::env::memory::MemoryEnv;
 use crate::env::os::OsEnv;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::iterator::Iter;
 use crate::metrics::{Stats, Verified};
 use crate::options::{Durability, Options};
 use crate::record::Kind;
 use crate::sync::Arc;
 use crate::value::Value;
+
+/// What errors call the directory of a store in memory.
+const IN_MEMORY: &str = "(memory)";
 
 /// An open store.
 ///
@@ -52,9 +56,14 @@ impl Db {
         Ok(Db(Handle::start(recovery::open(env, path.as_ref(), options)?)?))
     }
 
-    /// A new store that lives in memory and leaves nothing behind.
+    /// A new store that lives in memory and leaves nothing behind. It is made whatever [`Options::create`] says.
     pub fn in_memory(options: Options) -> Result<Db> {
-        Ok(Db(Handle::start(recovery::open_in_memory(OsEnv::shared(), options)?)?))
+        options.validate()?;
+        if options.read_only {
+            let message = "a store in memory can't be opened read-only: it is new";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Db::open_with(MemoryEnv::shared(), IN_MEMORY, Options { create: true, ..options })
     }
 
     /// Sets `key` to `value`, with the durability that the options name.
@@ -178,7 +187,8 @@ impl Db {
 
     /// Its directory; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
-        self.0.core().dir.as_deref()
+        let core = self.0.core();
+        (!core.env.is_volatile()).then_some(core.dir.as_path())
     }
 
     /// As it was opened.

@@ -19,7 +19,7 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::coding;
 use crate::env::{Memory, SegmentFile};
@@ -46,7 +46,7 @@ pub struct File {
     pub salt: FileSalt,
     /// The seed under which the database hashes keys.
     pub hash_seed: u64,
-    /// Where it lies; a made-up name in memory.
+    /// Where it lies.
     pub path: PathBuf,
     source: Box<dyn SegmentFile>,
     /// The first byte of `source.memory()`, which never moves. Set once, in `new`: Relaxed.
@@ -342,9 +342,4 @@ impl<T> fmt::Debug for EpochCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EpochCell")
     }
-}
-
-/// A name for a file that has none.
-pub fn memory_path(number: u64) -> PathBuf {
-    Path::new("(memory)").join(format!("{number:06}.log"))
 }

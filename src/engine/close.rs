@@ -27,8 +27,8 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    pub fn new(lock: Option<Box<dyn DirLock>>, state: State, recorded_below: u64) -> Closing {
-        Closing { worker: None, lock, state, recorded_below }
+    pub fn new(lock: Box<dyn DirLock>, state: State, recorded_below: u64) -> Closing {
+        Closing { worker: None, lock: Some(lock), state, recorded_below }
     }
 }
 
@@ -79,16 +79,14 @@ impl Core {
             .iter()
             .filter(|m| m.file.number >= closing.recorded_below && m.file.end() > SEGMENT_HEADER_BYTES as u64);
         let ends: Vec<_> = unrecorded.map(|m| (m.file.number, m.file.end())).collect();
-        match &self.dir {
-            Some(dir) if !ends.is_empty() => {
-                closing.state.apply(&Edit::Recovered { ends, void: Vec::new(), next_file });
-                match manifest::replace(&*self.env, dir, &closing.state) {
-                    // Every write is durable, and the next open does what is left undone here.
-                    Err(full) if full.kind() == ErrorKind::NoSpace => Ok(()),
-                    replaced => replaced.inspect_err(|failure| doubt::mark_names(&*self.env, dir, failure)),
-                }
-            }
-            _ => Ok(()),
+        if ends.is_empty() {
+            return Ok(());
+        }
+        closing.state.apply(&Edit::Recovered { ends, void: Vec::new(), next_file });
+        match manifest::replace(&*self.env, &self.dir, &closing.state) {
+            // Every write is durable, and the next open does what is left undone here.
+            Err(full) if full.kind() == ErrorKind::NoSpace => Ok(()),
+            replaced => replaced.inspect_err(|failure| doubt::mark_names(&*self.env, &self.dir, failure)),
         }
     }
 }

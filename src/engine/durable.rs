@@ -12,8 +12,6 @@
 //! tried again: the kernel may have dropped what it could not write and call the next try a success. For the same reason it leaves
 //! a mark for the next open (see [`doubt`]).
 
-use std::path::Path;
-
 use crate::engine::Core;
 use crate::engine::commit::Commit;
 use crate::engine::doubt;
@@ -58,9 +56,7 @@ impl Core {
     /// file system may look for blocks as late as that): it would say that nothing was written and that all will be well.
     pub(crate) fn sync_failed(&self, failure: Error) -> Error {
         self.poison(&failure);
-        if let Some(dir) = &self.dir {
-            doubt::leave_mark(&*self.env, dir);
-        }
+        doubt::leave_mark(&*self.env, &self.dir);
         if failure.kind() == ErrorKind::NoSpace { self.poisoned() } else { failure }
     }
 
@@ -84,20 +80,19 @@ impl Core {
 
     /// Makes the directory's entries durable. One thread at a time, so that nobody takes the success of a second try for the
     /// truth between another's failure and the poisoning.
-    pub(crate) fn sync_entries(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn sync_entries(&self) -> Result<()> {
         let _turn = self.entries.lock();
         if self.failure().is_some() {
             return Err(self.poisoned());
         }
-        self.env.sync_dir(dir).map_err(|failure| self.sync_failed(failure))
+        self.env.sync_dir(&self.dir).map_err(|failure| self.sync_failed(failure))
     }
 
     fn sync_segments(&self, syncing: &mut Syncing) -> Result<()> {
-        let Some(dir) = &self.dir else { return Ok(()) };
         let files = self.unsynced.lock().clone();
         let Some(last) = files.last() else { return Ok(()) };
         if last.number > syncing.entries_synced {
-            self.sync_entries(dir)?;
+            self.sync_entries()?;
             syncing.entries_synced = last.number;
         }
         for file in &files {

@@ -60,8 +60,7 @@ const POISONED: u8 = 2;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) env: Arc<dyn Env>,
-    /// `None`: in memory.
-    pub(crate) dir: Option<PathBuf>,
+    pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) database: u128,
     pub(crate) hash_seed: u64,
@@ -105,10 +104,10 @@ pub(crate) struct Counters {
     pub iterators: AtomicU64,
 }
 
-/// What recovery, or the start of a store in memory, hands to a new core.
+/// What recovery hands to a new core.
 pub(crate) struct Parts {
     pub env: Arc<dyn Env>,
-    pub dir: Option<PathBuf>,
+    pub dir: PathBuf,
     pub options: Options,
     /// What the manifest says.
     pub state: State,
@@ -120,7 +119,7 @@ pub(crate) struct Parts {
     pub next_file: u64,
     /// Number and end of the last segment that was replayed.
     pub last: (u64, u64),
-    pub lock: Option<Box<dyn DirLock>>,
+    pub lock: Box<dyn DirLock>,
 }
 
 impl Core {

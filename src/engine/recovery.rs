@@ -86,7 +86,7 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
     index.collect();
     Ok(Core::new(Parts {
         env,
-        dir: Some(dir.to_owned()),
+        dir: dir.to_owned(),
         options,
         segment_kind: kind,
         files,
@@ -95,30 +95,8 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
         next_seq: expect,
         next_file,
         last,
-        lock: Some(lock),
+        lock,
         state: settled,
-    }))
-}
-
-/// A new store in memory.
-pub(crate) fn open_in_memory(env: Arc<dyn Env>, options: Options) -> Result<Core> {
-    options.validate()?;
-    if options.read_only {
-        return Err(Error::new(ErrorKind::InvalidArgument, "a store in memory can't be opened read-only: it is new"));
-    }
-    Ok(Core::new(Parts {
-        state: State::new(u128::from(env.random()) << 64 | u128::from(env.random()), env.random()),
-        env,
-        dir: None,
-        options,
-        segment_kind: SegmentKind::Mapped,
-        files: Files::new(),
-        index: Index::new(),
-        version: Version::default(),
-        next_seq: 1,
-        next_file: 1,
-        last: (0, 0),
-        lock: None,
     }))
 }
 

@@ -19,8 +19,8 @@ use crate::engine::Core;
 use crate::engine::commit::{Active, Commit};
 use crate::env::SegmentFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{self, File};
-use crate::log::segment::{Appender, MemorySegment, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::files::File;
+use crate::log::segment::{Appender, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::{self, FILE_NUMBER_MAX};
 use crate::memtable::Memtable;
 use crate::record::SEQ_MAX;
@@ -91,10 +91,7 @@ impl Core {
             predecessor_end,
         };
         let allocated = prepared.source.memory().len() as u64;
-        let path = match &self.dir {
-            Some(dir) => dir.join(log::name(prepared.number)),
-            None => files::memory_path(prepared.number),
-        };
+        let path = self.dir.join(log::name(prepared.number));
         let file = File::new(self.database, self.hash_seed, prepared.number, path.clone(), prepared.source);
         let appender = match Appender::activate(file, &header) {
             Ok(appender) => appender,
@@ -111,9 +108,7 @@ impl Core {
         let memtable = Arc::new(Memtable::new(Arc::clone(appender.file()), slot));
         let version = self.version.load(guard).with(memtable);
         self.version.replace(Arc::new(version), guard);
-        if self.dir.is_some() {
-            self.unsynced.lock().push(Arc::clone(appender.file()));
-        }
+        self.unsynced.lock().push(Arc::clone(appender.file()));
         if commit.active.is_some() {
             self.signal.tell_sealed();
         }
@@ -164,24 +159,17 @@ impl Core {
                 format!("the store has used up its {FILE_NUMBER_MAX} file numbers"),
             ));
         }
-        let source = match &self.dir {
-            None => MemorySegment::create(len)?,
-            Some(dir) => {
-                let path = dir.join(log::name(number));
-                // The number is spent even if this fails: it is never used for anything else.
-                spare.next_file += 1;
-                let source = self.env.create_segment(&path, len.next_multiple_of(PAGE), self.segment_kind)?;
-                // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
-                if self.counters.syncs.load(Ordering::Relaxed) > 0 {
-                    // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
-                    // a second try.
-                    source.sync().inspect_err(|_| self.discard(&path))?;
-                    self.sync_entries(dir)?;
-                }
-                source
-            }
-        };
+        let path = self.dir.join(log::name(number));
+        // The number is spent even if this fails: it is never used for anything else.
         spare.next_file = number + 1;
+        let source = self.env.create_segment(&path, len.next_multiple_of(PAGE), self.segment_kind)?;
+        // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
+        if self.counters.syncs.load(Ordering::Relaxed) > 0 {
+            // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
+            // a second try.
+            source.sync().inspect_err(|_| self.discard(&path))?;
+            self.sync_entries()?;
+        }
         self.env.populate(source.memory());
         Ok(Prepared { number, source })
     }
@@ -213,15 +201,13 @@ impl Core {
     }
 
     fn discard_spare(&self, spare: &mut Spare) {
-        if let (Some(ready), Some(dir)) = (spare.ready.take(), &self.dir) {
-            self.discard(&dir.join(log::name(ready.number)));
+        if let Some(ready) = spare.ready.take() {
+            self.discard(&self.dir.join(log::name(ready.number)));
         }
     }
 
     /// Removes a segment that was never used. If that fails it stays as a file of zeros, which recovery removes.
     fn discard(&self, path: &std::path::Path) {
-        if self.dir.is_some() {
-            let _ = self.env.unlink(path);
-        }
+        let _ = self.env.unlink(path);
     }
 }

@@ -12,8 +12,8 @@
 use std::fmt;
 
 use crate::coding::{self, get_u32, get_u64};
-use crate::env::{Memory, SegmentFile, SegmentKind};
-use crate::error::{Error, ErrorKind, Result};
+use crate::env::{Memory, SegmentKind};
+use crate::error::Result;
 use crate::files::File;
 use crate::log::frame::FRAME_HEADER_BYTES;
 use crate::record::{FileSalt, Seq};
@@ -267,36 +267,5 @@ impl Opened {
         assert!(end <= self.0.memory().len() as u64 && end >= self.0.end());
         // SAFETY: within the memory and not below the old end by the assertion; nothing writes this memory, as in `bytes`.
         unsafe { self.0.publish(end) };
-    }
-}
-
-/// A segment of a store in memory: no file at all.
-#[derive(Debug)]
-pub struct MemorySegment(Memory);
-
-impl MemorySegment {
-    /// Of `len` bytes.
-    pub fn create(len: u64) -> Result<Box<dyn SegmentFile>> {
-        let len = usize::try_from(len)
-            .map_err(|_| Error::new(ErrorKind::TooLarge, format!("a segment of {len} bytes does not fit in memory")))?;
-        Ok(Box::new(MemorySegment(Memory::anonymous(len)?)))
-    }
-}
-
-impl SegmentFile for MemorySegment {
-    fn memory(&self) -> &Memory {
-        &self.0
-    }
-    fn kind(&self) -> SegmentKind {
-        SegmentKind::Mapped
-    }
-    fn write(&self, _offset: u64, _bytes: &[u8]) -> Result<()> {
-        Ok(())
-    }
-    fn sync(&self) -> Result<()> {
-        Ok(())
-    }
-    fn trim(&self, _len: u64) -> Result<()> {
-        Ok(())
     }
 }

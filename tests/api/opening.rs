@@ -148,7 +148,8 @@ fn in_memory() {
     one.flush().unwrap();
     assert_eq!((value(&one, "a"), value(&two, "a")), (Some(b"1".to_vec()), None));
     assert_eq!(one.path(), None);
-    one.verify().unwrap();
+    let verified = one.verify().unwrap();
+    assert_eq!((verified.records, one.stats().durable_seq), (1, 1));
     one.close().unwrap();
     assert_eq!(one.get("a").unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -25,6 +25,7 @@ fn values_out_of_bounds() {
     assert!(!path.exists());
     let refused = Db::in_memory(Options { read_only: true, ..d() }).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    assert!(Db::in_memory(Options { create: false, ..d() }).is_ok(), "there never is one to be opened");
 }
 
 /// By name, as text: every listed option, with its default; unknown names and unusable values say what would do.

@@ -55,6 +55,47 @@ fn a_thousand_opens_leave_nothing() {
     assert!(written.iter().sum::<u32>() > 2000);
 }
 
+/// A thousand stores in memory, with writes that fill several segments, iterators, snapshots, syncs and values that outlive their
+/// store: no thread, descriptor or mapping stays, and while one is open it has no descriptor.
+#[test]
+fn a_thousand_stores_in_memory_leave_nothing() {
+    let _alone = alone();
+    let nowhere = tempfile::tempdir().unwrap();
+    // Mappings without a file that lie side by side are one line of the memory map, so their memory is what is counted.
+    let resident_pages = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    let mut after_warm_up = (0, 0);
+    for round in 0..1000usize {
+        let backend = if round % 3 == 0 { LogBackend::Positioned } else { LogBackend::Mapped };
+        let descriptors = totals().0;
+        let db = Db::in_memory(tiny(backend)).unwrap();
+        for i in 0..(round % 7 * 50) as u32 {
+            let durability = if i == 50 && round % 2 == 0 { Durability::Sync } else { Durability::None };
+            db.put_with(i.to_be_bytes(), [1; 100], durability).unwrap();
+        }
+        assert_eq!(db.iter().unwrap().count(), round % 7 * 50, "round {round}");
+        assert_eq!(totals().0, descriptors, "round {round}");
+        let value = db.snapshot().unwrap().get(7u32.to_be_bytes()).unwrap();
+        if round % 2 == 0 {
+            db.flush().unwrap();
+            db.verify().unwrap();
+            db.close().unwrap();
+        }
+        drop(db);
+        assert!(value.is_none_or(|value| *value == [1; 100]), "round {round}");
+        holds(nowhere.path(), &NOTHING, &format!("after round {round}"));
+        if round == 200 {
+            after_warm_up = (totals().0, resident_pages());
+        }
+    }
+    let (descriptors, pages) = (totals().0, resident_pages());
+    assert_eq!(descriptors, after_warm_up.0, "descriptors of the process");
+    // The heap may move by a few; a leak of one segment a store would be a thousand and more.
+    assert!(pages < after_warm_up.1 + 400, "{pages} pages of memory after {}", after_warm_up.1);
+}
+
 /// A handle that many threads wrote through is gone when they are: also what their threads left to the epochs.
 #[test]
 fn writers_leave_nothing_to_the_epochs() {
