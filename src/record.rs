@@ -5,6 +5,9 @@
 //! seq_kind := sequence number << 8 | kind
 //! ```
 //!
+//! A put has a value and a delete has none. A delete of a range has its first key as the key, and as the value the first
+//! key that stays. It is no version of any key: it stands in a log so that the list of range deletes can be made again.
+//!
 //! **Checksum.** With `K` = XXH3-64 of the key seeded with the database's hash seed (the same hash that finds the key
 //! in the point index, so a lookup that already has it hashes only the value), `V` = XXH3-64 of the value:
 //!
@@ -48,6 +51,8 @@ pub enum Kind {
     Put = 1,
     /// Removes the key: a tombstone.
     Delete = 2,
+    /// Removes the keys from the record's key up to but without its value. Never in the index nor in a run.
+    DeleteRange = 3,
 }
 
 impl Kind {
@@ -55,6 +60,7 @@ impl Kind {
         match seq_kind as u8 {
             1 => Some(Kind::Put),
             2 => Some(Kind::Delete),
+            3 => Some(Kind::DeleteRange),
             _ => None,
         }
     }

@@ -112,7 +112,7 @@ impl Core {
             let Some(memtable) = version.memtable(number) else { break };
             let (bytes, header) = record_at(&memtable.file, offset)?;
             let older = Located { file: &memtable.file, slot: memtable.slot, bytes, header, offset };
-            if header.key(bytes) != key {
+            if header.key(bytes) != key || header.kind == Kind::DeleteRange {
                 // Damage, or a hint that leads elsewhere: then the ordered search says what is there.
                 older.file.check(bytes, &header, offset)?;
                 break;

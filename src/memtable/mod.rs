@@ -13,6 +13,8 @@
 
 pub mod cursor;
 pub mod order;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 use crate::files::File;

@@ -15,7 +15,7 @@
 use crate::error::Result;
 use crate::files::File;
 use crate::log::frame;
-use crate::record::{Header, Seq};
+use crate::record::{Header, Kind, Seq};
 use crate::sync::Arc;
 
 /// One fence for so many records.
@@ -76,7 +76,7 @@ pub fn record_at(file: &File, offset: u64) -> Result<(&[u8], Header)> {
 }
 
 impl Run {
-    /// Sorts all records in the frames of `from..to`.
+    /// Sorts all records in the frames of `from..to`, range deletes left out: they are no versions of a key.
     pub fn sort(file: &Arc<File>, from: u64, to: u64) -> Result<Run> {
         let mut sorting = Sorting::new(file);
         let usual = to.saturating_sub(from) / RECORD_BYTES_USUAL;
@@ -198,12 +198,16 @@ impl<'a> Sorting<'a> {
         Sorting { file, first: &[], shared: 0, pairs: Vec::new(), bytes: 0 }
     }
 
-    /// Adds the next record. A record that shares less than all before it changes what stands for those, which
-    /// happens early or hardly ever.
+    /// Adds the next record, if it is a version of a key. A record that shares less than all before it changes what
+    /// stands for those, which happens early or hardly ever.
     #[inline]
     fn add(&mut self, offset: u64, bytes: &'a [u8], header: &Header) -> Result<()> {
         // A damaged key would be sorted to where no scan looks for it.
         self.file.check(bytes, header, offset)?;
+        if header.kind == Kind::DeleteRange {
+            // Checked all the same: it may be a put whose kind is damaged.
+            return Ok(());
+        }
         let key = header.key(bytes);
         if self.pairs.is_empty() {
             self.first = key;
