@@ -65,6 +65,9 @@ mod metrics;
 #[cfg(not(kvs_loom))]
 mod options;
 #[cfg(not(kvs_loom))]
+#[cfg_attr(not(test), expect(dead_code, reason = "readers do not ask yet"))]
+mod ranges;
+#[cfg(not(kvs_loom))]
 mod record;
 #[cfg(not(kvs_loom))]
 mod snapshot;

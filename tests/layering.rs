@@ -37,7 +37,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "env/fault/files",
         ],
     ),
-    ("vocabulary", &["files", "options", "batch", "snapshot", "merging", "visibility"]),
+    ("vocabulary", &["files", "options", "batch", "snapshot", "ranges", "merging", "visibility"]),
     (
         "stores",
         &[
