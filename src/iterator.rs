@@ -6,6 +6,7 @@ use crate::engine::handle::{Handle, Registered};
 use crate::error::Result;
 use crate::memtable::cursor::RunCursor;
 use crate::merging::Source;
+use crate::ranges::RangeDeletes;
 use crate::record::Seq;
 use crate::sync::Arc;
 use crate::value::Value;
@@ -56,8 +57,8 @@ impl Iter {
         stop: Option<&[u8]>,
     ) -> Result<Iter> {
         let snapshot = registered.as_ref().map(|r| r.seq());
-        let (sources, seq) = handle.core().cursors(start, stop, snapshot)?;
-        let front = Cursor::new(sources, seq);
+        let (sources, seq, ranges) = handle.core().cursors(start, stop, snapshot)?;
+        let front = Cursor::new(sources, seq, ranges);
         Ok(Iter { handle: Arc::clone(handle), front, back: None, finished: false, _registered: registered })
     }
 
@@ -199,8 +200,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(sources: Vec<RunCursor>, seq: Seq) -> Cursor {
-        Cursor { visible: Visible::new(sources, seq), outside: Outside::Fresh }
+    fn new(sources: Vec<RunCursor>, seq: Seq, ranges: Arc<RangeDeletes>) -> Cursor {
+        Cursor { visible: Visible::new(sources, seq, ranges), outside: Outside::Fresh }
     }
 
     /// Another one over the same, standing nowhere.

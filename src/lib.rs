@@ -65,7 +65,6 @@ mod metrics;
 #[cfg(not(kvs_loom))]
 mod options;
 #[cfg(not(kvs_loom))]
-#[cfg_attr(not(test), expect(dead_code, reason = "readers do not ask yet"))]
 mod ranges;
 #[cfg(not(kvs_loom))]
 mod record;

@@ -1,18 +1,27 @@
 //! Visibility: *the* place that says which version of a key a reader sees.
 //!
 //! A reader at sequence number `S` sees, of each key, the newest version whose number is at most `S`, and nothing if
-//! that is a tombstone. Forwards, versions come newest first: skip those beyond `S`, take the first, skip the rest of
-//! the key. Backwards they come oldest first: the last one that is at most `S` before the key changes.
+//! that is a tombstone, or under a range delete that is newer than it and at most `S`. (The older versions are under
+//! it, too: both kinds of delete end the search.) Forwards, versions come newest first: skip those beyond `S`, take
+//! the first, skip the rest of the key. Backwards they come oldest first: the last one that is at most `S` before the
+//! key changes.
+
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 use crate::merging::{Merging, Source};
+use crate::ranges::{RangeDeletes, Walk};
 use crate::record::{Kind, Seq};
+use crate::sync::Arc;
 
 /// A merge as a reader at one sequence number sees it: one live entry for each key.
 #[derive(Debug)]
 pub struct Visible<S: Source> {
     merging: Merging<S>,
     seq: Seq,
+    /// Through the range deletes; none if there are none, so that those pay one branch an entry who use none.
+    walk: Option<Walk>,
     /// The entry it stands on, and its source.
     current: Option<(usize, S::Entry)>,
     /// `current` is still the merge's top: the step past it is left to the next move, which may meet damage there.
@@ -20,9 +29,10 @@ pub struct Visible<S: Source> {
 }
 
 impl<S: Source> Visible<S> {
-    /// What a reader at `seq` sees of `sources`; stands nowhere until the first seek.
-    pub fn new(sources: Vec<S>, seq: Seq) -> Visible<S> {
-        Visible { merging: Merging::new(sources), seq, current: None, on_top: false }
+    /// What a reader at `seq` sees of `sources` under `ranges`; stands nowhere until the first seek.
+    pub fn new(sources: Vec<S>, seq: Seq, ranges: Arc<RangeDeletes>) -> Visible<S> {
+        let walk = (!ranges.is_empty()).then(|| Walk::new(ranges));
+        Visible { merging: Merging::new(sources), seq, walk, current: None, on_top: false }
     }
 
     /// The entry it stands on.
@@ -37,12 +47,13 @@ impl<S: Source> Visible<S> {
         self.on_top = false;
     }
 
-    /// Another one over the same sources, at the same number, standing nowhere.
+    /// Another one over the same sources and range deletes, at the same number, standing nowhere.
     pub fn fresh(&self) -> Visible<S>
     where
         S: Clone,
     {
-        Visible::new(self.merging.sources().to_vec(), self.seq)
+        let merging = Merging::new(self.merging.sources().to_vec());
+        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: None, on_top: false }
     }
 
     /// To the first entry, or the last.
@@ -88,8 +99,11 @@ impl<S: Source> Visible<S> {
                 done = Some((source, entry));
                 if S::kind_of(&entry) == Kind::Put {
                     self.current = done;
-                    self.on_top = true;
-                    return Ok(());
+                    if self.walk.is_none() || !self.is_hidden() {
+                        self.on_top = true;
+                        return Ok(());
+                    }
+                    self.current = None;
                 }
             }
             self.merging.step()?;
@@ -116,10 +130,20 @@ impl<S: Source> Visible<S> {
             }
             if let Some(found) = newest.filter(|(_, entry)| S::kind_of(entry) == Kind::Put) {
                 self.current = Some(found);
-                return Ok(());
+                if self.walk.is_none() || !self.is_hidden() {
+                    return Ok(());
+                }
+                self.current = None;
             }
         }
         Ok(())
+    }
+
+    /// Is the entry it stands on under a range delete? Out of line: a scan without any keeps its loop short.
+    #[inline(never)]
+    fn is_hidden(&mut self) -> bool {
+        let (Some(walk), Some((source, entry))) = (&mut self.walk, &self.current) else { return false };
+        walk.hides(self.merging.source(*source).key_of(entry), S::seq_of(entry), self.seq)
     }
 
     #[inline]

@@ -22,6 +22,7 @@ use crate::files::File;
 use crate::log::frame::{self, Prev};
 use crate::memtable::cursor::RunCursor;
 use crate::memtable::order::{record_at, shared_prefix};
+use crate::ranges::RangeDeletes;
 use crate::record::{Header, Kind, Seq};
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, Ordering};
@@ -186,13 +187,14 @@ impl Core {
         self.snapshots.register(|| self.visible.load(Ordering::Acquire))
     }
 
-    /// Sorted sources that hold every key from `start` up to but without `stop`, and the number at which to read them.
+    /// Sorted sources that hold every key from `start` up to but without `stop`, the number at which to read them, and
+    /// the range deletes that hide some of what they hold.
     pub(crate) fn cursors(
         &self,
         start: Option<&[u8]>,
         stop: Option<&[u8]>,
         snapshot: Option<Seq>,
-    ) -> Result<(Vec<RunCursor>, Seq)> {
+    ) -> Result<(Vec<RunCursor>, Seq, Arc<RangeDeletes>)> {
         self.check_open()?;
         // Relaxed: a statistic.
         self.counters.iterators.fetch_add(1, Ordering::Relaxed);
@@ -208,7 +210,8 @@ impl Core {
         }
         let skip = shared_by_all(&cursors)?;
         cursors.iter_mut().for_each(|cursor| cursor.set_skip(skip));
-        Ok((cursors, seq))
+        // None: nothing writes range deletes yet. They will be the version's.
+        Ok((cursors, seq, Arc::default()))
     }
 
     /// A version and a number that belong together: everything up to the number is in the version, and the version was
