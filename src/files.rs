@@ -3,6 +3,10 @@
 //! An address names a file by a 16-bit slot. [`Files`] holds what each slot stands for; [`File`] hands out the bytes that
 //! have been published in it; [`EpochCell`] is one pointer that readers follow without a lock.
 //!
+//! A file's bytes are in memory, mapped or copied, or they are not: then it has published nothing, and [`File::at`] asks its
+//! [`Pager`] for them, which reads them from the disk or finds them in the cache. A reader who asks [`File::at`] need not know;
+//! it costs one predictable branch.
+//!
 //! Invariants
 //!
 //! 1. Bytes below a file's `end` are never written again, and `end` never falls. So a shared slice over them is sound for
@@ -21,8 +25,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
+use crate::cache::Block as CachedBlock;
 use crate::coding;
-use crate::env::{Memory, SegmentFile};
+use crate::env::{Memory, SegmentFile, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{self, FileSalt, Header};
 use crate::sync::epoch::Guard;
@@ -38,7 +43,57 @@ const CACHE_LINE: usize = 64;
 /// Slots come in blocks, so that a small store does not pay for 65,536 of them.
 const BLOCK: usize = 256;
 
-/// One log segment (later also one table) as readers see it.
+/// Bytes of a file from some position on, where they lie: in mapped memory, or in a cached block, which they hold on to.
+#[derive(Clone, Debug)]
+pub enum Bytes<'a> {
+    /// In the memory of the file.
+    Mapped(&'a [u8]),
+    /// A part of a block that was read.
+    Cached {
+        /// The block.
+        block: Arc<CachedBlock>,
+        /// The first byte in it.
+        from: usize,
+        /// Behind the last.
+        to: usize,
+    },
+}
+
+impl<'a> Bytes<'a> {
+    /// The bytes `from..to` of these: as many as there are.
+    pub fn part(&self, from: usize, to: usize) -> Bytes<'a> {
+        match self {
+            Bytes::Mapped(bytes) => {
+                let to = to.min(bytes.len());
+                Bytes::Mapped(&bytes[from.min(to)..to])
+            }
+            Bytes::Cached { block, from: start, to: end } => {
+                let to = start.saturating_add(to).min(*end);
+                Bytes::Cached { block: Arc::clone(block), from: start.saturating_add(from).min(to), to }
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for Bytes<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(bytes) => bytes,
+            Bytes::Cached { block, from, to } => block.bytes().get(*from..*to).unwrap_or(&[]),
+        }
+    }
+}
+
+/// Who reads a file whose bytes are not in memory.
+pub trait Pager: fmt::Debug + Send + Sync {
+    /// The bytes from `offset` on, at least to the end of the record that starts there.
+    fn bytes_at(&self, offset: u64) -> Result<Bytes<'static>>;
+}
+
+/// One log segment or one table as readers see it.
 pub struct File {
     /// Never reused in the life of a database.
     pub number: u64,
@@ -49,6 +104,8 @@ pub struct File {
     /// Where it lies.
     pub path: PathBuf,
     source: Box<dyn SegmentFile>,
+    /// Of a file whose bytes are not in memory; its `end` stays 0.
+    pager: Option<Box<dyn Pager>>,
     /// The first byte of `source.memory()`, which never moves. Set once, in `new`: Relaxed.
     base: AtomicPtr<u8>,
     /// Bytes below are published: complete, and never written again. Raised by Release stores in [`File::publish`], read
@@ -61,7 +118,25 @@ impl File {
     pub fn new(database: u128, hash_seed: u64, number: u64, path: PathBuf, source: Box<dyn SegmentFile>) -> File {
         let salt = FileSalt::new(database, number);
         let base = AtomicPtr::new(source.memory().as_mut_ptr());
-        File { number, salt, hash_seed, path, source, base, end: CachePadded::new(AtomicU64::new(0)) }
+        let end = CachePadded::new(AtomicU64::new(0));
+        File { number, salt, hash_seed, path, source, pager: None, base, end }
+    }
+
+    /// A finished file, mapped: all of it is published, and nobody writes it any more.
+    pub fn mapped(database: u128, hash_seed: u64, number: u64, path: PathBuf, memory: Memory) -> File {
+        let end = memory.len() as u64;
+        let file = File::new(database, hash_seed, number, path, Box::new(ReadOnly(memory)));
+        // SAFETY: `end` is the memory's length; the memory holds a file's bytes, so it is initialised. It came by value, so
+        // whoever mapped it has no more access to it, and the only one who writes such memory, `log::segment::Appender`,
+        // refuses a file of which something is published.
+        unsafe { file.publish(end) };
+        file
+    }
+
+    /// A finished file whose bytes are not in memory: `pager` reads them.
+    pub fn paged(database: u128, hash_seed: u64, number: u64, path: PathBuf, pager: Box<dyn Pager>) -> Result<File> {
+        let nothing = ReadOnly(Memory::anonymous(0)?);
+        Ok(File { pager: Some(pager), ..File::new(database, hash_seed, number, path, Box::new(nothing)) })
     }
 
     /// The file's memory, for the one appender.
@@ -107,6 +182,25 @@ impl File {
         self.published().get(offset as usize..).unwrap_or(&[])
     }
 
+    /// The bytes from `offset` on, wherever they are: at least to the end of the record that starts there.
+    #[inline]
+    pub fn at(&self, offset: u64) -> Result<Bytes<'_>> {
+        match &self.pager {
+            None => Ok(Bytes::Mapped(self.tail(offset))),
+            Some(pager) => pager.bytes_at(offset),
+        }
+    }
+
+    /// The record at `offset`, as the bytes from there on and its header; not verified.
+    #[inline]
+    pub fn record_at(&self, offset: u64) -> Result<(Bytes<'_>, Header)> {
+        let bytes = self.at(offset)?;
+        match Header::decode(&bytes) {
+            Some(header) => Ok((bytes, header)),
+            None => Err(self.corrupt(offset, "the file is damaged: no record where one was written")),
+        }
+    }
+
     /// Hints to the CPU that `len` bytes at `offset` will be read soon.
     #[inline]
     pub fn prefetch(&self, offset: u64, len: usize) {
@@ -149,6 +243,35 @@ impl File {
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "File({}, {} bytes published)", self.path.display(), self.end())
+    }
+}
+
+/// Memory, or none, that nobody writes.
+#[derive(Debug)]
+struct ReadOnly(Memory);
+
+impl ReadOnly {
+    #[cold]
+    fn refuse(&self, what: &str) -> Result<()> {
+        Err(Error::new(ErrorKind::Internal, format!("{what} of a finished file: please report this bug")))
+    }
+}
+
+impl SegmentFile for ReadOnly {
+    fn memory(&self) -> &Memory {
+        &self.0
+    }
+    fn kind(&self) -> SegmentKind {
+        SegmentKind::Mapped
+    }
+    fn write(&self, _offset: u64, _bytes: &[u8]) -> Result<()> {
+        self.refuse("a write")
+    }
+    fn sync(&self) -> Result<()> {
+        self.refuse("a sync")
+    }
+    fn trim(&self, _len: u64) -> Result<()> {
+        self.refuse("a trim")
     }
 }
 

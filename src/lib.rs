@@ -34,6 +34,8 @@ compile_error!("kvs maps segments of up to 4 GiB: it needs 64-bit addresses");
 #[cfg(not(kvs_loom))]
 mod batch;
 #[cfg(not(kvs_loom))]
+mod cache;
+#[cfg(not(kvs_loom))]
 mod coding;
 #[cfg(not(kvs_loom))]
 mod db;
@@ -71,6 +73,8 @@ mod record;
 #[cfg(not(kvs_loom))]
 mod snapshot;
 mod sync;
+#[cfg(not(kvs_loom))]
+mod table;
 #[cfg(not(kvs_loom))]
 mod value;
 #[cfg(not(kvs_loom))]

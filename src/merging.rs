@@ -12,9 +12,29 @@ use std::cmp::Ordering;
 use crate::error::Result;
 use crate::record::{Kind, Seq};
 
+/// Eight bytes of `key` from `skip` on as a number that compares as they do; zeros after its end.
+#[inline]
+pub fn prefix_after(key: &[u8], skip: usize) -> u64 {
+    let rest = key.get(skip..).unwrap_or(&[]);
+    match rest.first_chunk::<8>() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => {
+            let mut eight = [0; 8];
+            eight[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(eight)
+        }
+    }
+}
+
+/// How many first bytes `a` and `b` share.
+pub fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// A sorted stream of records that can go both ways.
 pub trait Source {
-    /// One record; cheap to copy, valid as long as the source.
+    /// One record; cheap to copy. Valid until the source is sought anew, or stands on another record and is told to
+    /// [`release`](Source::release).
     type Entry: Copy;
 
     /// The record under the source, unless it ran out.
@@ -34,6 +54,9 @@ pub trait Source {
     /// Forward: to the first record whose key is at least `key` (or larger, if `beyond`).
     /// Backward: to the last whose key is at most `key` (or smaller, if `beyond`).
     fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()>;
+    /// Nobody needs earlier entries any more, but the one that it stands on: what was kept for them may go.
+    #[inline]
+    fn release(&mut self) {}
 }
 
 /// Sources, merged.
@@ -45,13 +68,23 @@ pub struct Merging<S> {
     losers: Vec<usize>,
     winner: usize,
     forward: bool,
+    stepped: Stepped,
+}
+
+/// Which sources have left entries behind since the last release: mostly one, so that a release costs the same however many
+/// there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stepped {
+    None,
+    One(usize),
+    Many,
 }
 
 impl<S: Source> Merging<S> {
     /// Over `sources`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>) -> Merging<S> {
         let losers = vec![0; sources.len()];
-        Merging { sources, losers, winner: 0, forward: true }
+        Merging { sources, losers, winner: 0, forward: true, stepped: Stepped::None }
     }
 
     /// The smallest (forward) or largest record of all sources, and whose it is.
@@ -80,6 +113,11 @@ impl<S: Source> Merging<S> {
     #[inline]
     pub fn step(&mut self) -> Result<()> {
         let winner = self.winner;
+        self.stepped = match self.stepped {
+            Stepped::None => Stepped::One(winner),
+            Stepped::One(other) if other == winner => Stepped::One(winner),
+            _ => Stepped::Many,
+        };
         self.sources[winner].step(self.forward)?;
         let mut node = (self.sources.len() + winner) / 2;
         let mut winner = winner;
@@ -91,6 +129,17 @@ impl<S: Source> Merging<S> {
         }
         self.winner = winner;
         Ok(())
+    }
+
+    /// Lets go of all entries but those that the sources stand on.
+    #[inline]
+    pub fn release(&mut self) {
+        match self.stepped {
+            Stepped::None => {}
+            Stepped::One(source) => self.sources[source].release(),
+            Stepped::Many => self.sources.iter_mut().for_each(S::release),
+        }
+        self.stepped = Stepped::None;
     }
 
     /// To the first record (forward) or the last (backward).

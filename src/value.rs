@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::files::File;
+use crate::cache::Block;
+use crate::files::{Bytes, File};
 use crate::sync::Arc;
 
 /// Bytes of the store, borrowed from where they lie: no copy, no allocation.
@@ -21,15 +22,38 @@ use crate::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct Value {
-    file: Arc<File>,
+    pinned: Pinned,
     at: usize,
     len: usize,
+}
+
+/// What a value holds on to.
+#[derive(Clone)]
+enum Pinned {
+    /// A file whose bytes are in memory.
+    File(Arc<File>),
+    /// A block that was read.
+    Block(Arc<Block>),
 }
 
 impl Value {
     /// The published bytes `at..at + len` of `file`.
     pub(crate) fn new(file: Arc<File>, at: usize, len: usize) -> Value {
-        Value { file, at, len }
+        Value { pinned: Pinned::File(file), at, len }
+    }
+
+    /// The bytes `at..at + len` of a block.
+    pub(crate) fn in_block(block: Arc<Block>, at: usize, len: usize) -> Value {
+        Value { pinned: Pinned::Block(block), at, len }
+    }
+
+    #[expect(dead_code, reason = "the engine does not read tables yet")]
+    /// `len` bytes at `at` of `bytes`, which stand at `offset` of `file`.
+    pub(crate) fn pin(file: &Arc<File>, bytes: &Bytes<'_>, offset: u64, at: usize, len: usize) -> Value {
+        match bytes {
+            Bytes::Mapped(_) => Value::new(Arc::clone(file), offset as usize + at, len),
+            Bytes::Cached { block, from, .. } => Value::in_block(Arc::clone(block), from + at, len),
+        }
     }
 }
 
@@ -38,8 +62,12 @@ impl Deref for Value {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // In range: made from a verified record, and the published end never falls.
-        self.file.published().get(self.at..self.at + self.len).unwrap_or(&[])
+        let bytes = match &self.pinned {
+            Pinned::File(file) => file.published(),
+            Pinned::Block(block) => block.bytes(),
+        };
+        // In range: made from a verified record, the published end never falls, and a block never changes.
+        bytes.get(self.at..self.at + self.len).unwrap_or(&[])
     }
 }
 

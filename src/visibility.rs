@@ -5,6 +5,8 @@
 //! it, too: both kinds of delete end the search.) Forwards, versions come newest first: skip those beyond `S`, take
 //! the first, skip the rest of the key. Backwards they come oldest first: the last one that is at most `S` before the
 //! key changes.
+//!
+//! It remembers at most two versions of one key, and says so ([`Source::release`]) as soon as they stand on top.
 
 #[cfg(test)]
 mod tests;
@@ -89,22 +91,27 @@ impl<S: Source> Visible<S> {
 
     /// `current` is the entry just left, whose older versions may still be on top.
     fn settle_forward(&mut self) -> Result<()> {
+        // A version of the key that needs no more looking at, if the key may still be on top.
         let mut done = self.current.take();
         if std::mem::take(&mut self.on_top) {
             self.merging.step()?;
         }
         while let Some((source, entry)) = self.merging.top() {
-            let entry = *entry;
-            if S::seq_of(&entry) <= self.seq && !done.is_some_and(|done| self.same_key(done, (source, entry))) {
-                done = Some((source, entry));
-                if S::kind_of(&entry) == Kind::Put {
-                    self.current = done;
+            let top = (source, *entry);
+            let passed = done.is_some_and(|done| self.same_key(done, top));
+            // From here on nothing is remembered but what its source stands on.
+            self.merging.release();
+            done = passed.then_some(top);
+            if !passed && S::seq_of(&top.1) <= self.seq {
+                if S::kind_of(&top.1) == Kind::Put {
+                    self.current = Some(top);
                     if self.walk.is_none() || !self.is_hidden() {
                         self.on_top = true;
                         return Ok(());
                     }
                     self.current = None;
                 }
+                done = Some(top);
             }
             self.merging.step()?;
         }
@@ -116,15 +123,18 @@ impl<S: Source> Visible<S> {
         self.current = None;
         self.on_top = false;
         while let Some((source, entry)) = self.merging.top() {
-            let first = (source, *entry);
+            let mut same = (source, *entry);
+            self.merging.release();
             let mut newest = None;
             while let Some((source, entry)) = self.merging.top() {
                 let this = (source, *entry);
-                if !self.same_key(first, this) {
+                if !self.same_key(same, this) {
                     break;
                 }
                 if S::seq_of(&this.1) <= self.seq {
-                    newest = Some(this);
+                    (same, newest) = (this, Some(this));
+                    // Both stand on top: nothing earlier is remembered.
+                    self.merging.release();
                 }
                 self.merging.step()?;
             }

@@ -37,7 +37,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "env/fault/files",
         ],
     ),
-    ("vocabulary", &["files", "options", "batch", "snapshot", "ranges", "merging", "visibility"]),
+    (
+        "vocabulary",
+        &["cache", "files", "options", "batch", "value", "snapshot", "ranges", "merging", "visibility"],
+    ),
     (
         "stores",
         &[
@@ -48,6 +51,16 @@ const TABLE: &[(&str, &[&str])] = &[
             "memtable",
             "memtable/order",
             "memtable/cursor",
+            "table",
+            "table/footer",
+            "table/properties",
+            "table/fences",
+            "table/block",
+            "table/hashes",
+            "table/builder",
+            "table/reader",
+            "table/cursor",
+            "table/verify",
             "index",
             "index/bucket",
             "index/buckets",
@@ -71,7 +84,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/handle",
         ],
     ),
-    ("public", &["value", "iterator", "db", "handles", "lib"]),
+    ("public", &["iterator", "db", "handles", "lib"]),
 ];
 
 /// The only files that may hold `unsafe`.

@@ -126,8 +126,12 @@ pub struct Appender {
 
 impl Appender {
     /// Takes over a fresh segment: writes its header and publishes it. Returns the appender and the file, which readers share.
+    ///
+    /// # Panics
+    ///
+    /// If something of it is published: then readers may be looking at it.
     pub fn activate(file: File, header: &SegmentHeader) -> Result<Appender> {
-        debug_assert_eq!((file.end(), file.number), (0, header.number));
+        assert_eq!((file.end(), file.number), (0, header.number));
         let mut appender = Appender { file: Arc::new(file), position: 0, through: 0 };
         appender.store(0, &header.encode());
         appender.write_through(SEGMENT_HEADER_BYTES as u64)?;

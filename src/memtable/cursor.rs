@@ -1,19 +1,10 @@
 //! A cursor over part of a run: one source of a merge. Verifies every record that it stands on.
 
-use super::order::{Run, prefix_after, record_at};
+use super::order::{Run, record_at};
 use crate::error::Result;
-use crate::merging::Source;
-use crate::record::{Header, Kind, SEQ_MAX, Seq};
+use crate::merging::{Source, prefix_after};
+use crate::record::{Kind, SEQ_MAX, Seq, Stored};
 use crate::sync::Arc;
-
-/// A record of a run: where it stands and its header.
-#[derive(Clone, Copy, Debug)]
-pub struct RunEntry {
-    /// In the segment.
-    pub offset: u64,
-    /// Decoded and verified.
-    pub header: Header,
-}
 
 /// A position in the records `low..high` of a run.
 #[derive(Clone, Debug)]
@@ -22,7 +13,8 @@ pub struct RunCursor {
     low: usize,
     high: usize,
     at: usize,
-    entry: Option<RunEntry>,
+    /// Verified.
+    entry: Option<Stored>,
     prefix: u64,
     /// Bytes that all keys of all sources share.
     skip: usize,
@@ -57,7 +49,7 @@ impl RunCursor {
 
     /// A record's value.
     #[inline]
-    pub fn value_of(&self, entry: &RunEntry) -> &[u8] {
+    pub fn value_of(&self, entry: &Stored) -> &[u8] {
         entry.header.value(self.run.file().tail(entry.offset))
     }
 
@@ -81,16 +73,16 @@ impl RunCursor {
         let key = header.key(bytes);
         file.check(bytes, &header, offset)?;
         self.prefix = prefix_after(key, self.skip);
-        self.entry = Some(RunEntry { offset, header });
+        self.entry = Some(Stored { offset, header });
         Ok(())
     }
 }
 
 impl Source for RunCursor {
-    type Entry = RunEntry;
+    type Entry = Stored;
 
     #[inline]
-    fn entry(&self) -> Option<&RunEntry> {
+    fn entry(&self) -> Option<&Stored> {
         self.entry.as_ref()
     }
 
@@ -100,15 +92,15 @@ impl Source for RunCursor {
     }
 
     #[inline]
-    fn key_of<'a>(&'a self, entry: &RunEntry) -> &'a [u8] {
+    fn key_of<'a>(&'a self, entry: &Stored) -> &'a [u8] {
         entry.header.key(self.run.file().tail(entry.offset))
     }
 
-    fn seq_of(entry: &RunEntry) -> Seq {
+    fn seq_of(entry: &Stored) -> Seq {
         entry.header.seq()
     }
 
-    fn kind_of(entry: &RunEntry) -> Kind {
+    fn kind_of(entry: &Stored) -> Kind {
         entry.header.kind
     }
 

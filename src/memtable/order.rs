@@ -15,6 +15,7 @@
 use crate::error::Result;
 use crate::files::File;
 use crate::log::frame;
+use crate::merging::{prefix_after, shared_prefix};
 use crate::record::{Header, Kind, Seq};
 use crate::sync::Arc;
 
@@ -44,25 +45,6 @@ pub struct Run {
     shared: usize,
     /// How many bytes to prefetch of a record: as long as they are on average, within reason.
     fetch: usize,
-}
-
-/// Eight bytes of `key` from `skip` on as a number that compares as they do; zeros after its end.
-#[inline]
-pub fn prefix_after(key: &[u8], skip: usize) -> u64 {
-    let rest = key.get(skip..).unwrap_or(&[]);
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => {
-            let mut eight = [0; 8];
-            eight[..rest.len()].copy_from_slice(rest);
-            u64::from_be_bytes(eight)
-        }
-    }
-}
-
-/// How many first bytes `a` and `b` share.
-pub fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// The record at `offset`, as the bytes from there on and its header.

@@ -1,0 +1,129 @@
+//! The block: records, and a trailer that says where each starts. The grammar stands in [`table`](super).
+
+use std::cmp::Ordering;
+
+use crate::coding::{get_u32, round_up_8};
+use crate::error::Result;
+use crate::files::File;
+use crate::record::{FileSalt, Header, Seq};
+use crate::table::check_of;
+
+/// A record of 16 bytes and a trailer of as many.
+pub const BLOCK_BYTES_LEAST: u32 = 32;
+/// Count, zero and check.
+const TAIL_BYTES: usize = 8;
+
+/// Appends the trailer of the block at `offset` whose records start at `starts`, in units of 8 bytes from the block's start.
+pub fn put_trailer(out: &mut Vec<u8>, starts: &[u16], salt: FileSalt, offset: u64) {
+    let from = out.len();
+    starts.iter().for_each(|start| out.extend_from_slice(&start.to_le_bytes()));
+    out.resize(from + round_up_8(2 * starts.len()), 0);
+    out.extend_from_slice(&(starts.len() as u16).to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    let check = check_of(&out[from..], salt, offset);
+    out.extend_from_slice(&check.to_le_bytes());
+}
+
+/// Where the parts of a block lie, relative to its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// How many records.
+    pub count: u32,
+    /// Where the records end and their offsets begin.
+    pub records_end: usize,
+}
+
+impl Layout {
+    /// Reads and checks the trailer of the block with all these bytes, which stands at `offset`.
+    #[inline]
+    pub fn read(block: &[u8], salt: FileSalt, offset: u64) -> Option<Layout> {
+        let tail = block.len().checked_sub(TAIL_BYTES)?;
+        let count = get_u32(block, tail)?;
+        // The upper half of this word is the 0 behind the count.
+        let records_end = tail.checked_sub(round_up_8(2 * (count as u16) as usize))?;
+        let good = (1..=u32::from(u16::MAX)).contains(&count)
+            && records_end > 0
+            && get_u32(block, tail + 4) == Some(check_of(&block[records_end..tail + 4], salt, offset));
+        good.then_some(Layout { count, records_end })
+    }
+
+    /// Where the `i`-th record starts.
+    #[inline]
+    pub fn start(&self, block: &[u8], i: u32) -> Option<usize> {
+        let at = self.records_end + 2 * i as usize;
+        let two = block.get(at..at + 2)?;
+        let start = u16::from_le_bytes([two[0], two[1]]) as usize * 8;
+        (i < self.count && start < self.records_end).then_some(start)
+    }
+
+    /// Its bytes, to the end of all records, and its header; not verified.
+    #[inline]
+    pub fn record<'a>(&self, block: &'a [u8], i: u32) -> Option<(usize, &'a [u8], Header)> {
+        let start = self.start(block, i)?;
+        let bytes = block.get(start..self.records_end)?;
+        Some((start, bytes, Header::decode(bytes)?))
+    }
+
+    /// The first record of a block at `offset` of `file` that is not before (`key`, `seq`): a larger key, or this key at `seq` or
+    /// older. Every record that is compared is verified.
+    pub fn lower_bound(&self, file: &File, block: &[u8], offset: u64, key: &[u8], seq: Seq) -> Result<u32> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.is_before(file, block, offset, middle, key, seq)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Does the `i`-th record stand before (`key`, `seq`)?
+    #[inline]
+    pub fn is_before(&self, file: &File, block: &[u8], offset: u64, i: u32, key: &[u8], seq: Seq) -> Result<bool> {
+        let (start, bytes, header) = self.record(block, i).ok_or_else(|| no_record(file, offset))?;
+        file.check(bytes, &header, offset + start as u64)?;
+        Ok(match header.key(bytes).cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => header.seq() > seq,
+            Ordering::Greater => false,
+        })
+    }
+}
+
+#[cold]
+pub fn no_record(file: &File, offset: u64) -> crate::error::Error {
+    file.corrupt(offset, "the block's trailer leads to where no record is")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trailer round trips; a flipped bit, a cut or another place is refused.
+    #[test]
+    fn a_trailer_is_accepted_as_it_was_written_only() {
+        let salt = FileSalt::new(5, 6);
+        for starts in [&[0u16][..], &[0, 2, 5], &[0, 2, 4, 6], &[0, 3, 6, 9, 12]] {
+            let mut block = vec![7; 120];
+            put_trailer(&mut block, starts, salt, 4096);
+            let layout = Layout::read(&block, salt, 4096).unwrap();
+            assert_eq!((layout.count as usize, layout.records_end, block.len() % 8), (starts.len(), 120, 0));
+            for (i, &start) in (0..).zip(starts) {
+                assert_eq!(layout.start(&block, i), Some(start as usize * 8));
+            }
+            assert_eq!(layout.start(&block, layout.count), None);
+            assert_eq!(Layout::read(&block, salt, 4104), None);
+            assert_eq!(Layout::read(&block, FileSalt::new(5, 7), 4096), None);
+            for bit in 120 * 8..block.len() * 8 {
+                let mut bad = block.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Layout::read(&bad, salt, 4096), None, "bit {bit}");
+            }
+            for cut in 0..block.len() {
+                assert_eq!(Layout::read(&block[..cut], salt, 4096), None);
+            }
+        }
+    }
+}
