@@ -108,7 +108,8 @@ impl Builder {
     /// Bytes that the table will have if it is finished now, or a few more.
     pub fn len(&self) -> u64 {
         let keys = 8 * (self.entries.len() + hashes::PAGE_ENTRIES + self.entries.len() / hashes::PAGE_ENTRIES);
-        let rest = keys + 12 * self.fences.len() + 2 * self.starts.len() + self.last_key.len() + 256;
+        let ends = self.meta.smallest.len() + self.last_key.len();
+        let rest = keys + 12 * self.fences.len() + 2 * self.starts.len() + ends + 256;
         self.position() + rest as u64
     }
 

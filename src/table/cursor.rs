@@ -203,6 +203,12 @@ impl TableCursor {
         &self.table
     }
 
+    /// How many windows it holds.
+    #[cfg(test)]
+    pub(super) fn windows(&self) -> usize {
+        self.kept.len() + usize::from(self.window.is_some())
+    }
+
     /// Do entries lead into the table's own memory?
     #[inline]
     fn is_mapped(&self) -> bool {

@@ -118,3 +118,6 @@ pub fn numbers(names: &[OsString]) -> BTreeMap<u64, OsString> {
 fn check_of(bytes: &[u8], salt: FileSalt, offset: u64) -> u32 {
     coding::half(coding::hash_seeded(bytes, salt.at(offset)))
 }
+
+#[cfg(test)]
+mod tests;

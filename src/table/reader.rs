@@ -46,6 +46,7 @@ pub struct Table {
 struct Parts {
     meta: Meta,
     footer: Footer,
+    database: u128,
     salt: FileSalt,
     path: PathBuf,
     /// Unless the file is mapped.
@@ -113,7 +114,7 @@ impl Table {
         let number = meta.number;
         let parts = |positioned| {
             let (path, fences, index) = (path.clone(), OnceLock::new(), OnceLock::new());
-            Arc::new(Parts { meta, footer, salt, path, positioned, fences, index })
+            Arc::new(Parts { meta, footer, database, salt, path, positioned, fences, index })
         };
         let (file, parts) = match io {
             Io::Mapped => (File::mapped(database, hash_seed, number, path.clone(), read.map()?), parts(None)),
@@ -136,6 +137,11 @@ impl Table {
     #[inline]
     pub fn meta(&self) -> &Meta {
         &self.parts.meta
+    }
+
+    /// Whose it is.
+    pub(super) fn database(&self) -> u128 {
+        self.parts.database
     }
 
     /// Anonymous memory that it takes, in bytes.
