@@ -27,7 +27,7 @@ pub fn hash32(key_hash: u64) -> u32 {
 /// The entry of a key whose newest record stands at `offset`.
 #[inline]
 pub fn entry(hash32: u32, offset: u64) -> u64 {
-    u64::from(hash32) << 32 | offset / 8
+    (u64::from(hash32) << 32) | (offset / 8)
 }
 
 /// Hash and offset of an entry.

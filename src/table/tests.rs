@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::builder::Builder;
 use super::cursor::{Reading, TableCursor};
 use super::reader::Table;
-use super::{Io, Meta};
+use super::{BLOCK_BYTES, Io, Meta};
 use crate::cache::Cache;
 use crate::coding;
 use crate::env::Env;
@@ -133,6 +133,21 @@ impl Place {
         meta
     }
 
+    /// All bytes of the table.
+    pub fn bytes(&self) -> Vec<u8> {
+        let read = self.read();
+        let mut bytes = vec![0; read.len() as usize];
+        read.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Puts another file in the table's place.
+    pub fn replace(&self, bytes: &[u8]) {
+        let path = self.dir.join(super::name(NUMBER));
+        self.env.unlink(&path).unwrap();
+        self.env.create(&path).unwrap().append(bytes).unwrap();
+    }
+
     pub fn open(&self, meta: &Meta, io: Io) -> crate::Result<Arc<Table>> {
         let cache = Arc::new(Cache::new(1 << 20));
         Table::open(&*self.env, &self.dir, DATABASE, HASH_SEED, meta.clone(), io, &cache).map(Arc::new)
@@ -143,14 +158,14 @@ impl Place {
     }
 
     /// A cursor by one of the ways to read.
-    fn cursor(&self, table: &Arc<Table>, streaming: bool, low: Option<&[u8]>, high: Option<&[u8]>) -> TableCursor {
+    pub fn cursor(&self, table: &Arc<Table>, streaming: bool, low: Option<&[u8]>, high: Option<&[u8]>) -> TableCursor {
         let reading = if streaming { Reading::Streaming(self.read()) } else { Reading::Shared };
         table.cursor(reading, low, high).unwrap()
     }
 }
 
 /// The record that a cursor stands on.
-fn current(cursor: &TableCursor) -> Option<Item> {
+pub fn current(cursor: &TableCursor) -> Option<Item> {
     cursor.entry().map(|entry| item_of(cursor, entry))
 }
 
@@ -237,7 +252,7 @@ fn probes(items: &[Item]) -> Vec<Vec<u8>> {
 }
 
 /// The newest version of `key` that is at most `seq`.
-fn newest<'a>(items: &'a [Item], key: &[u8], seq: Seq) -> Option<&'a Item> {
+pub fn newest<'a>(items: &'a [Item], key: &[u8], seq: Seq) -> Option<&'a Item> {
     let at = items.partition_point(|item| item.key.as_slice() < key || (item.key == key && item.seq > seq));
     items.get(at).filter(|item| item.key == key)
 }
@@ -323,7 +338,7 @@ fn a_table_answers_as_its_list_does() {
     let mut random = Random::new(42);
     for (round, place) in [Place::simulated(), Place::real()].into_iter().enumerate() {
         for (i, (name, items)) in shapes(&mut random).into_iter().enumerate() {
-            let block_bytes = [4096, 200, 1, 1 << 20][(i + round) % 4];
+            let block_bytes = [BLOCK_BYTES, 200, 1, 1 << 20][(i + round) % 4];
             let meta = place.build(&items, block_bytes);
             assert_eq!(meta.records, items.len() as u64);
             assert_eq!(meta.deletes, items.iter().filter(|item| item.value.is_none()).count() as u64);
@@ -401,7 +416,7 @@ fn a_merge_of_tables_shows_what_is_visible() {
         let mut lists = [Vec::new(), Vec::new()];
         for seq in 1..3000u64 {
             let value = (random.below(3) > 0).then(|| random.bytes(50));
-            let item = Item { key: format!("{:04}", random.below(800)).into_bytes(), seq, value };
+            let item = Item { key: format!("k{:010}", random.below(800)).into_bytes(), seq, value };
             lists[usize::from(seq > 1500)].push(item);
         }
         let lists = lists.map(sorted);
@@ -410,7 +425,10 @@ fn a_merge_of_tables_shows_what_is_visible() {
                 let meta = place.build(list, 500);
                 let table = place.open(&meta, io).unwrap();
                 place.env.unlink(&place.dir.join(super::name(NUMBER))).unwrap();
-                table.cursor(Reading::Shared, None, None).unwrap()
+                let mut cursor = table.cursor(Reading::Shared, None, None).unwrap();
+                cursor.set_skip(1);
+                assert!(Arc::ptr_eq(cursor.table(), &table));
+                cursor
             };
             places.iter().zip(&lists).map(cursor).collect()
         };
@@ -565,6 +583,12 @@ fn costs() {
         println!("{what}: {:.1} ns", (place.env.now() - from).as_nanos() as f64 / n as f64);
     };
     for _ in 0..3 {
+        let start = place.env.now();
+        for &offset in &offsets {
+            let (bytes, header) = source.record_at(offset).unwrap();
+            source.check(&bytes, &header, offset).unwrap();
+        }
+        per("decode and check a record, for comparison", offsets.len(), start);
         let start = place.env.now();
         let mut builder = place.builder(4096);
         for &offset in &offsets {
