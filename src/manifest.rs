@@ -11,7 +11,7 @@
 //! * So every byte of it was synced before it had its name, and anything in it that is not a whole frame is rot.
 //! * Variants are only ever added to [`Edit`], at its end, and old ones stay decodable for ever.
 //!
-//! bincode is named nowhere else, so that it can be replaced by one function of its own.
+//! bincode's functions are named here and in `table/properties.rs` only, so that each can be replaced by one of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
