@@ -1,6 +1,6 @@
 //! The block cache: blocks of tables that are read by position, by file number and offset.
 //!
-//! Bounded in bytes and scan resistant: `quick_cache` keeps what is asked for twice (a Clock-PRO with a memory of what it has just
+//! Bounded in bytes and scan resistant: `quick_cache` keeps what is asked for twice (S3-FIFO, with a memory of what it has just
 //! thrown out), so that a scan of everything does not wash out what point reads need. It is used without its own locks: each of a
 //! few shards stands in one of ours, held for a few instructions, since all locks come from `sync`.
 //!

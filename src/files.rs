@@ -183,7 +183,7 @@ impl File {
     }
 
     /// The bytes from `offset` on, wherever they are: at least to the end of the record that starts there.
-    #[inline]
+    #[inline(always)]
     pub fn at(&self, offset: u64) -> Result<Bytes<'_>> {
         match &self.pager {
             None => Ok(Bytes::Mapped(self.tail(offset))),
@@ -191,14 +191,42 @@ impl File {
         }
     }
 
+    /// As [`at`](File::at), for paths where it counts: a plain slice, which `held` keeps alive if it is not in memory.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine does not read tables yet"))]
+    #[inline(always)]
+    pub fn view<'a>(&'a self, offset: u64, held: &'a mut Option<Bytes<'static>>) -> Result<&'a [u8]> {
+        match &self.pager {
+            None => Ok(self.tail(offset)),
+            Some(pager) => Ok(held.insert(pager.bytes_at(offset)?)),
+        }
+    }
+
     /// The record at `offset`, as the bytes from there on and its header; not verified.
-    #[inline]
+    #[inline(always)]
     pub fn record_at(&self, offset: u64) -> Result<(Bytes<'_>, Header)> {
+        if self.pager.is_some() {
+            return self.paged_record_at(offset);
+        }
+        // Inlined without fail, and apart from the other form: handed on in memory, header and bytes cost more than the decoding.
+        let bytes = self.tail(offset);
+        match Header::decode(bytes) {
+            Some(header) => Ok((Bytes::Mapped(bytes), header)),
+            None => Err(self.no_record(offset)),
+        }
+    }
+
+    #[cold]
+    fn paged_record_at(&self, offset: u64) -> Result<(Bytes<'_>, Header)> {
         let bytes = self.at(offset)?;
         match Header::decode(&bytes) {
             Some(header) => Ok((bytes, header)),
-            None => Err(self.corrupt(offset, "the file is damaged: no record where one was written")),
+            None => Err(self.no_record(offset)),
         }
+    }
+
+    #[cold]
+    fn no_record(&self, offset: u64) -> Error {
+        self.corrupt(offset, "the file is damaged: no record where one was written")
     }
 
     /// Hints to the CPU that `len` bytes at `offset` will be read soon.
