@@ -119,7 +119,8 @@ impl Builder {
     }
 
     /// Adds the record that `header` opens at the start of `bytes` and that stands at `offset` of `source`: a larger key than the
-    /// last one's, or an older version of the same. Returns the upper half of its key's hash and its offset in the table.
+    /// last one's, or an older version of the same. Returns the upper half of its key's hash and its offset in the table. After an
+    /// error of the file the table is to be given up; a record that is refused leaves it as it was.
     pub fn add(&mut self, source: &File, bytes: &[u8], header: &Header, offset: u64) -> Result<(u32, u64)> {
         if bytes.len() < header.unpadded_len() {
             return Err(self.misused("a record that is cut short"));
