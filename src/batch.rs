@@ -1,5 +1,8 @@
 //! The unit of atomicity: puts and deletes that become visible, and survive, together or not at all.
 
+use std::ops::{Bound, RangeBounds};
+
+use crate::options::KEY_BYTES_MAX;
 use crate::record::Kind;
 
 /// Writes that are applied in order, atomically, by [`Db::write`](crate::Db::write).
@@ -52,6 +55,14 @@ impl Batch {
         self.push(Kind::Delete, key.as_ref(), &[])
     }
 
+    /// Removes every key in `range`, whether there are any or not. Writes before it in this batch are removed too, those after it are not.
+    pub fn delete_range<K: AsRef<[u8]>>(&mut self, range: impl RangeBounds<K>) -> &mut Batch {
+        let bounds = Bounds::of(range);
+        // No key is longer than a key may be, so this one comes after all of them.
+        let stop = bounds.stop.unwrap_or_else(|| vec![u8::MAX; KEY_BYTES_MAX + 1]);
+        self.push(Kind::DeleteRange, bounds.start.as_deref().unwrap_or(&[]), &stop)
+    }
+
     /// Forgets every write; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -88,5 +99,47 @@ impl Batch {
         self.bytes.extend_from_slice(value);
         self.writes.push(Span { kind, key_len: key.len(), value_len: value.len() });
         self
+    }
+}
+
+/// From `start` up to but without `stop`, owned.
+pub(crate) struct Bounds {
+    pub start: Option<Vec<u8>>,
+    pub stop: Option<Vec<u8>>,
+}
+
+impl Bounds {
+    pub fn of<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Bounds {
+        // The smallest key after `k` is `k` and a zero byte.
+        let after = |key: &K| [key.as_ref(), &[0]].concat();
+        let start = match range.start_bound() {
+            Bound::Included(key) => Some(key.as_ref().to_vec()),
+            Bound::Excluded(key) => Some(after(key)),
+            Bound::Unbounded => None,
+        };
+        let stop = match range.end_bound() {
+            Bound::Included(key) => Some(after(key)),
+            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
+            Bound::Unbounded => None,
+        };
+        Bounds { start, stop }
+    }
+
+    pub fn with_prefix(prefix: &[u8]) -> Bounds {
+        // The first key after all with this prefix: its last byte that is not the largest, raised by one.
+        let stop = prefix.iter().rposition(|&byte| byte != u8::MAX).map(|last| {
+            let mut stop = prefix[..=last].to_vec();
+            stop[last] += 1;
+            stop
+        });
+        Bounds { start: Some(prefix.to_vec()), stop }
+    }
+
+    pub fn start(&self) -> Option<&[u8]> {
+        self.start.as_deref()
+    }
+
+    pub fn stop(&self) -> Option<&[u8]> {
+        self.stop.as_deref()
     }
 }

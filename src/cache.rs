@@ -9,8 +9,6 @@
 //!
 //! Two readers that miss the same block at the same time both read it. Nobody waits for anybody's disk.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not read tables yet"))]
-
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 
@@ -167,6 +165,7 @@ impl Cache {
     }
 
     /// How many bytes it may hold.
+    #[cfg(test)]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }

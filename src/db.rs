@@ -1,9 +1,9 @@
 //! The store, as its users see it.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
 use std::path::Path;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Bounds};
 use crate::engine::handle::{Handle, Registered};
 use crate::engine::recovery;
 use crate::env::Env;
@@ -17,7 +17,7 @@ use crate::record::Kind;
 use crate::sync::Arc;
 use crate::value::Value;
 
-/// What errors call the directory of a store in memory.
+/// What error messages call the directory of a store in memory.
 const IN_MEMORY: &str = "(memory)";
 
 /// An open store.
@@ -56,7 +56,7 @@ impl Db {
         Ok(Db(Handle::start(recovery::open(env, path.as_ref(), options)?)?))
     }
 
-    /// A new store that lives in memory and leaves nothing behind. It is made whatever [`Options::create`] says.
+    /// A new store that lives in memory and leaves nothing behind.
     pub fn in_memory(options: Options) -> Result<Db> {
         options.validate()?;
         if options.read_only {
@@ -80,7 +80,7 @@ impl Db {
 
     /// Sets `key` to `value`, with this durability.
     pub fn put_with(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
-        self.0.core().write_one(Kind::Put, key.as_ref(), value.as_ref(), durability)
+        self.0.core().write_one(Kind::Put, key.as_ref(), value.as_ref(), durability, true)
     }
 
     /// Removes `key`, whether it is there or not.
@@ -90,7 +90,25 @@ impl Db {
 
     /// Removes `key`, whether it is there or not, with this durability.
     pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<()> {
-        self.0.core().write_one(Kind::Delete, key.as_ref(), &[], durability)
+        self.0.core().write_one(Kind::Delete, key.as_ref(), &[], durability, true)
+    }
+
+    /// Removes every key in `range`, whether there are any or not: one write, however many keys those are. Their space comes back
+    /// as merges get to it; [`compact`](Db::compact) does that at once.
+    ///
+    /// ```
+    /// # let db = kvs::Db::in_memory(Default::default())?;
+    /// for key in ["a", "b", "c"] {
+    ///     db.put(key, "")?;
+    /// }
+    /// db.delete_range("a".."c")?;
+    /// assert_eq!(db.iter()?.count(), 1);
+    /// # Ok::<(), kvs::Error>(())
+    /// ```
+    pub fn delete_range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete_range(range);
+        self.write(&batch)
     }
 
     /// Applies all of `batch` at once: every reader sees all of it or nothing, and so does recovery.
@@ -100,7 +118,13 @@ impl Db {
 
     /// Applies all of `batch` at once, with this durability.
     pub fn write_with(&self, batch: &Batch, durability: Durability) -> Result<()> {
-        self.0.core().write_batch(batch, durability)
+        self.0.core().write_batch(batch, durability, true)
+    }
+
+    /// As [`write_with`](Db::write_with), for those who can't wait: where a write would have to wait until a flush has made room, it answers
+    /// [`WouldBlock`](crate::ErrorKind::WouldBlock) and nothing was written.
+    pub fn try_write(&self, batch: &Batch, durability: Durability) -> Result<()> {
+        self.0.core().write_batch(batch, durability, false)
     }
 
     /// The value of `key`, pinned: no copy. `None` if there is none; a missing key builds no error and allocates nothing.
@@ -161,8 +185,22 @@ impl Db {
     }
 
     /// Returns when everything acknowledged before the call survives power loss.
+    pub fn sync(&self) -> Result<()> {
+        self.0.core().sync()
+    }
+
+    /// Returns when everything acknowledged before the call is in tables, and so survives power loss. The worker does this by itself
+    /// when there is enough to flush: it is for those who want the log empty, say before they copy the directory or measure it.
+    /// For durability alone [`sync`](Db::sync) is cheaper.
     pub fn flush(&self) -> Result<()> {
-        self.0.core().flush()
+        self.0.core().flush_all()
+    }
+
+    /// Flushes, and merges all tables with keys in `range` to one run: what was overwritten or deleted there is gone afterwards, but for what live
+    /// snapshots see. The worker does what is needed by itself; this does all of it at once, and waits.
+    pub fn compact<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<()> {
+        let bounds = Bounds::of(range);
+        self.0.core().compact(bounds.start, bounds.stop)
     }
 
     /// What the store has done and what it holds. All zeros in a forked child, which must open the store itself.
@@ -188,7 +226,7 @@ impl Db {
     /// Its directory; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         let core = self.0.core();
-        (!core.env.is_volatile()).then_some(core.dir.as_path())
+        (!core.env.is_volatile()).then_some(&*core.dir)
     }
 
     /// As it was opened.
@@ -205,7 +243,7 @@ impl Db {
 
 /// The store as it was at one moment.
 ///
-/// Cheap to make and to clone: a registered sequence number. It keeps the store open, and as tables come it keeps merges from
+/// Cheap to make and to clone: a registered sequence number. It keeps the store open and merges from
 /// dropping what it sees; [`Stats::oldest_snapshot_seq`] tells of forgotten ones.
 ///
 /// ```
@@ -269,7 +307,7 @@ impl Snapshot {
 }
 
 fn get(handle: &Handle, key: &[u8], snapshot: Option<u64>) -> Result<Option<Value>> {
-    Ok(handle.core().get_pinned(key, snapshot)?.map(|(file, at, len)| Value::new(file, at, len)))
+    handle.core().get_pinned(key, snapshot)
 }
 
 fn get_into(handle: &Handle, key: &[u8], buffer: &mut Vec<u8>, snapshot: Option<u64>) -> Result<bool> {
@@ -278,48 +316,5 @@ fn get_into(handle: &Handle, key: &[u8], buffer: &mut Vec<u8>, snapshot: Option<
 }
 
 fn get_many<K: AsRef<[u8]>>(handle: &Handle, keys: &[K], snapshot: Option<u64>) -> Result<Vec<Option<Value>>> {
-    let found = handle.core().get_many(keys, snapshot)?;
-    Ok(found.into_iter().map(|found| found.map(|(file, at, len)| Value::new(file, at, len))).collect())
-}
-
-/// From `start` up to but without `stop`, owned.
-struct Bounds {
-    start: Option<Vec<u8>>,
-    stop: Option<Vec<u8>>,
-}
-
-impl Bounds {
-    fn of<K: AsRef<[u8]>>(range: impl RangeBounds<K>) -> Bounds {
-        // The smallest key after `k` is `k` and a zero byte.
-        let after = |key: &K| [key.as_ref(), &[0]].concat();
-        let start = match range.start_bound() {
-            Bound::Included(key) => Some(key.as_ref().to_vec()),
-            Bound::Excluded(key) => Some(after(key)),
-            Bound::Unbounded => None,
-        };
-        let stop = match range.end_bound() {
-            Bound::Included(key) => Some(after(key)),
-            Bound::Excluded(key) => Some(key.as_ref().to_vec()),
-            Bound::Unbounded => None,
-        };
-        Bounds { start, stop }
-    }
-
-    fn with_prefix(prefix: &[u8]) -> Bounds {
-        // The first key after all with this prefix: its last byte that is not the largest, raised by one.
-        let stop = prefix.iter().rposition(|&byte| byte != u8::MAX).map(|last| {
-            let mut stop = prefix[..=last].to_vec();
-            stop[last] += 1;
-            stop
-        });
-        Bounds { start: Some(prefix.to_vec()), stop }
-    }
-
-    fn start(&self) -> Option<&[u8]> {
-        self.start.as_deref()
-    }
-
-    fn stop(&self) -> Option<&[u8]> {
-        self.stop.as_deref()
-    }
+    handle.core().get_many(keys, snapshot)
 }

@@ -105,6 +105,18 @@ impl Error {
         Error::build(ErrorKind::Poisoned, message, self.0.path.clone(), self.0.offset, self.0.os)
     }
 
+    /// The same failure, not as a full disk that heals: for calls after which nobody knows what was done.
+    #[cold]
+    pub(crate) fn lasting(self) -> Error {
+        match self.0.kind {
+            ErrorKind::NoSpace => {
+                let Detail { message, path, offset, os, .. } = &*self.0;
+                Error::build(ErrorKind::Io, message.clone(), path.clone(), *offset, *os)
+            }
+            _ => self,
+        }
+    }
+
     fn build(kind: ErrorKind, message: String, path: Option<PathBuf>, offset: Option<u64>, os: Option<i32>) -> Error {
         Error(Arc::new(Detail { kind, message, path, offset, os }))
     }

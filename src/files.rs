@@ -106,11 +106,29 @@ pub struct File {
     source: Box<dyn SegmentFile>,
     /// Of a file whose bytes are not in memory; its `end` stays 0.
     pager: Option<Box<dyn Pager>>,
+    is_table: bool,
+    /// Whom to wake when it is let go of; set when the file leaves the store.
+    left: OnceLock<Arc<dyn Wake>>,
     /// The first byte of `source.memory()`, which never moves. Set once, in `new`: Relaxed.
     base: AtomicPtr<u8>,
     /// Bytes below are published: complete, and never written again. Raised by Release stores in [`File::publish`], read
     /// with Acquire in [`File::published`]. On a line of its own: the writer changes it with every write.
     end: CachePadded<AtomicU64>,
+    /// Of a table: bytes of records that a merge could drop or has taken over. Statistics, which picking goes by: Relaxed. On a line of
+    /// their own: writers of other files change them.
+    waste: CachePadded<Waste>,
+}
+
+#[derive(Debug, Default)]
+struct Waste {
+    dead: AtomicU64,
+    held: AtomicU64,
+}
+
+/// Somebody who waits until a file is let go of.
+pub trait Wake: fmt::Debug + Send + Sync {
+    /// It may be now.
+    fn wake(&self);
 }
 
 impl File {
@@ -119,13 +137,26 @@ impl File {
         let salt = FileSalt::new(database, number);
         let base = AtomicPtr::new(source.memory().as_mut_ptr());
         let end = CachePadded::new(AtomicU64::new(0));
-        File { number, salt, hash_seed, path, source, pager: None, base, end }
+        File {
+            number,
+            salt,
+            hash_seed,
+            path,
+            source,
+            pager: None,
+            is_table: false,
+            left: OnceLock::new(),
+            base,
+            end,
+            waste: CachePadded::default(),
+        }
     }
 
     /// A finished file, mapped: all of it is published, and nobody writes it any more.
     pub fn mapped(database: u128, hash_seed: u64, number: u64, path: PathBuf, memory: Memory) -> File {
         let end = memory.len() as u64;
-        let file = File::new(database, hash_seed, number, path, Box::new(ReadOnly(memory)));
+        let source = Box::new(ReadOnly(memory));
+        let file = File { is_table: true, ..File::new(database, hash_seed, number, path, source) };
         // SAFETY: `end` is the memory's length; the memory holds a file's bytes, so it is initialised. It came by value, so
         // whoever mapped it has no more access to it, and the only one who writes such memory, `log::segment::Appender`,
         // refuses a file of which something is published.
@@ -136,7 +167,50 @@ impl File {
     /// A finished file whose bytes are not in memory: `pager` reads them.
     pub fn paged(database: u128, hash_seed: u64, number: u64, path: PathBuf, pager: Box<dyn Pager>) -> Result<File> {
         let nothing = ReadOnly(Memory::anonymous(0)?);
-        Ok(File { pager: Some(pager), ..File::new(database, hash_seed, number, path, Box::new(nothing)) })
+        Ok(File {
+            pager: Some(pager),
+            is_table: true,
+            ..File::new(database, hash_seed, number, path, Box::new(nothing))
+        })
+    }
+
+    /// Is it a table, and no log segment?
+    #[inline]
+    pub fn is_table(&self) -> bool {
+        self.is_table
+    }
+
+    /// `bytes` of its records are not live any more: overwritten, deleted, or merged into another table.
+    #[inline]
+    pub fn add_dead(&self, bytes: u64) {
+        self.waste.dead.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of its records that are not live.
+    pub fn dead(&self) -> u64 {
+        self.waste.dead.load(Ordering::Relaxed)
+    }
+
+    /// `bytes` of its records are older versions that were kept for a snapshot. They are counted as dead, too.
+    pub fn add_held(&self, bytes: u64) {
+        self.waste.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of older versions that were kept for a snapshot.
+    pub fn held(&self) -> u64 {
+        self.waste.held.load(Ordering::Relaxed)
+    }
+
+    /// The file is no part of the store any more: whoever lets go of it wakes `wake`.
+    pub fn leave(&self, wake: Arc<dyn Wake>) {
+        // Set once: a file leaves once.
+        let _ = self.left.set(wake);
+    }
+
+    /// Whom to wake after letting go of the file, if it has left the store.
+    #[inline]
+    pub fn left(&self) -> Option<&Arc<dyn Wake>> {
+        self.left.get()
     }
 
     /// The file's memory, for the one appender.
@@ -188,16 +262,6 @@ impl File {
         match &self.pager {
             None => Ok(Bytes::Mapped(self.tail(offset))),
             Some(pager) => pager.bytes_at(offset),
-        }
-    }
-
-    /// As [`at`](File::at), for paths where it counts: a plain slice, which `held` keeps alive if it is not in memory.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine does not read tables yet"))]
-    #[inline(always)]
-    pub fn view<'a>(&'a self, offset: u64, held: &'a mut Option<Bytes<'static>>) -> Result<&'a [u8]> {
-        match &self.pager {
-            None => Ok(self.tail(offset)),
-            Some(pager) => Ok(held.insert(pager.bytes_at(offset)?)),
         }
     }
 
@@ -315,6 +379,7 @@ pub struct Files {
 #[derive(Debug, Default)]
 struct Free {
     fresh: usize,
+    back: Vec<u16>,
 }
 
 impl Files {
@@ -327,12 +392,17 @@ impl Files {
     /// Gives `file` a slot.
     pub fn register(&self, file: Arc<File>) -> Result<u16> {
         let mut free = self.free.lock();
-        if free.fresh == SLOTS {
-            let message = format!("the store has {SLOTS} live files, the most that addresses can tell apart");
-            return Err(Error::on(ErrorKind::NoSpace, &file.path, message));
-        }
-        let slot = free.fresh;
-        free.fresh += 1;
+        let slot = match free.back.pop() {
+            Some(slot) => usize::from(slot),
+            None if free.fresh == SLOTS => {
+                let message = format!("the store has {SLOTS} live files, the most that addresses can tell apart");
+                return Err(Error::on(ErrorKind::NoSpace, &file.path, message));
+            }
+            None => {
+                free.fresh += 1;
+                free.fresh - 1
+            }
+        };
         let block = self.blocks[slot / BLOCK]
             .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))));
         // Release pairs with the Acquire in `get`: whoever finds the pointer finds the file behind it.
@@ -340,12 +410,33 @@ impl Files {
         Ok(slot as u16)
     }
 
+    /// Empties a slot, to be used again. Its count of the file is given to `then` after a grace period. To be called when nobody can
+    /// have an address in the file any more: an address that is used after this leads nowhere, or into another file.
+    pub fn clear(&self, slot: u16, guard: &Guard, then: impl FnOnce(Arc<File>) + Send + 'static) {
+        let slot = usize::from(slot);
+        let Some(block) = self.blocks[slot / BLOCK].get() else { return };
+        let mut free = self.free.lock();
+        // AcqRel: Release orders nothing that a reader follows; Acquire because the file is taken over.
+        let old = block[slot % BLOCK].swap(std::ptr::null_mut(), Ordering::AcqRel);
+        if old.is_null() {
+            return;
+        }
+        free.back.push(slot as u16);
+        drop(free);
+        // SAFETY: the pointer came from `Arc::into_raw` in `register`, and the swap took the table's count out of the slot, so once.
+        let old = unsafe { Arc::from_raw(old.cast_const()) };
+        // Whoever found the pointer before the swap is pinned until it has done with it.
+        guard.defer(move || then(old));
+        guard.flush();
+    }
+
     /// The file in `slot`.
     #[inline]
     pub fn get<'g>(&'g self, slot: u16, _guard: &'g Guard) -> Option<&'g File> {
         let pointer = self.pointer(slot);
-        // SAFETY: a non-null pointer came from `Arc::into_raw` in `register`, and the table's own count is given back only
-        // in `drop`, which has `&mut self` and so can't happen while `&'g self` lives.
+        // SAFETY: a non-null pointer came from `Arc::into_raw` in `register`, and the slot's count is given back in `drop`, which has
+        // `&mut self` and so can't happen while `&'g self` lives, or after a grace period that began when `clear` had emptied the
+        // slot: the caller, who found the pointer there, was pinned before that and is for 'g.
         unsafe { pointer.as_ref() }
     }
 
@@ -356,8 +447,8 @@ impl Files {
         if pointer.is_null() {
             return None;
         }
-        // SAFETY: as in `get`, the pointer came from `Arc::into_raw` and the table holds one count of it throughout this
-        // call; `increment_strong_count` adds the count that `from_raw` takes.
+        // SAFETY: as in `get`, the pointer came from `Arc::into_raw` and a count of it is held throughout this
+        // call, under the guard; `increment_strong_count` adds the count that `from_raw` takes.
         unsafe {
             Arc::increment_strong_count(pointer);
             Some(Arc::from_raw(pointer))
@@ -376,7 +467,8 @@ impl Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Files({} slots given out)", self.free.lock().fresh)
+        let free = self.free.lock();
+        write!(f, "Files({} slots in use)", free.fresh - free.back.len())
     }
 }
 
@@ -420,14 +512,16 @@ impl Graveyard {
         self.0.lock().arrived.pop()
     }
 
-    fn announce(&self) {
+    /// Something will [`arrive`](Graveyard::arrive): makes room for it.
+    pub fn announce(&self) {
         let mut dead = self.0.lock();
         dead.awaited += 1;
         let room = dead.awaited;
         dead.arrived.reserve(room);
     }
 
-    fn arrive(&self, thing: Arc<dyn Any + Send + Sync>) {
+    /// Brings what was announced.
+    pub fn arrive(&self, thing: Arc<dyn Any + Send + Sync>) {
         let mut dead = self.0.lock();
         dead.awaited -= 1;
         dead.arrived.push(thing);

@@ -219,6 +219,15 @@ impl Index {
         self.len() == 0
     }
 
+    /// Does any entry lead to the file in `slot`? Looks at all of them: for checks.
+    pub fn leads_to(&self, slot: u16) -> Option<Address> {
+        let guard = epoch::pin();
+        self.partitions.iter().find_map(|part| {
+            let _writer = part.writer.lock();
+            part.table(&guard)?.entries().map(|(_, address)| address).find(|address| address.slot() == slot)
+        })
+    }
+
     /// Bytes of memory allocated, retired tables included.
     pub fn bytes(&self) -> u64 {
         size_of_val(&*self.partitions) as u64 + self.memory.tables.load(Ordering::Relaxed)
@@ -364,7 +373,6 @@ impl<'a> Partition<'a> {
     /// Points `old` to `new` if the index still holds `old`; otherwise does nothing and returns false.
     ///
     /// For a record that was moved: no key is compared, for an address belongs to one key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "flush and merge re-point moved records"))]
     pub fn replace_if(&mut self, hash: u64, old: Address, new: Address, guard: &Guard) -> bool {
         let Some((table, at)) = self.entry(hash, old, guard) else {
             return false;
@@ -374,7 +382,6 @@ impl<'a> Partition<'a> {
     }
 
     /// Inserts `address` unless the key is in the index already; returns whether it did. May allocate.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tables fill the index from their hash sections"))]
     pub fn fill<E>(
         &mut self,
         hash: u64,
@@ -392,7 +399,6 @@ impl<'a> Partition<'a> {
 
     /// Removes the entry that holds `old`; returns false if the index does not hold it (any more). May allocate:
     /// a table that became rather empty is replaced by a smaller one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a merge removes what it drops"))]
     pub fn remove(&mut self, hash: u64, old: Address, guard: &Guard) -> bool {
         let Some((table, at)) = self.entry(hash, old, guard) else {
             return false;

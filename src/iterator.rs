@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::cursor::Cursor;
 use crate::engine::handle::{Handle, Registered};
 use crate::error::Result;
-use crate::memtable::cursor::RunCursor;
 use crate::merging::Source;
 use crate::ranges::RangeDeletes;
 use crate::record::Seq;
@@ -39,9 +39,9 @@ use crate::visibility::Visible;
 /// ```
 pub struct Iter {
     handle: Arc<Handle>,
-    front: Cursor,
+    front: Position,
     /// Made by the first `next_back`.
-    back: Option<Cursor>,
+    back: Option<Position>,
     /// `next` and `next_back` have met, or one of them failed.
     finished: bool,
     /// A snapshot's number stays registered while its iterators live.
@@ -58,7 +58,7 @@ impl Iter {
     ) -> Result<Iter> {
         let snapshot = registered.as_ref().map(|r| r.seq());
         let (sources, seq, ranges) = handle.core().cursors(start, stop, snapshot)?;
-        let front = Cursor::new(sources, seq, ranges);
+        let front = Position::new(sources, seq, ranges);
         Ok(Iter { handle: Arc::clone(handle), front, back: None, finished: false, _registered: registered })
     }
 
@@ -145,12 +145,12 @@ impl Iter {
             self.finished = true;
             return Ok(None);
         }
-        Ok(self.back.as_ref().and_then(Cursor::pair))
+        Ok(self.back.as_ref().and_then(Position::pair))
     }
 
     /// Have the two ends met? Each stands on what it just reached, or is fresh.
     fn met(&self) -> bool {
-        let back = self.back.as_ref().and_then(Cursor::key);
+        let back = self.back.as_ref().and_then(Position::key);
         match (self.front.key(), back) {
             (Some(front), Some(back)) => front >= back,
             _ => false,
@@ -178,6 +178,19 @@ impl DoubleEndedIterator for Iter {
 
 impl std::iter::FusedIterator for Iter {}
 
+impl Drop for Iter {
+    fn drop(&mut self) {
+        let core = self.handle.core();
+        if core.is_forked() {
+            return;
+        }
+        // What it held may be the last that kept a file which was merged away.
+        self.back = None;
+        self.front = Position::new(Vec::new(), 0, Arc::default());
+        core.tell_if_leaving();
+    }
+}
+
 impl fmt::Debug for Iter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Iter").field("at", &self.key().escape_ascii().to_string()).finish_non_exhaustive()
@@ -193,20 +206,20 @@ enum Outside {
 }
 
 /// One position.
-struct Cursor {
-    visible: Visible<RunCursor>,
+struct Position {
+    visible: Visible<Cursor>,
     /// Counts only while `visible` stands on nothing.
     outside: Outside,
 }
 
-impl Cursor {
-    fn new(sources: Vec<RunCursor>, seq: Seq, ranges: Arc<RangeDeletes>) -> Cursor {
-        Cursor { visible: Visible::new(sources, seq, ranges), outside: Outside::Fresh }
+impl Position {
+    fn new(sources: Vec<Cursor>, seq: Seq, ranges: Arc<RangeDeletes>) -> Position {
+        Position { visible: Visible::new(sources, seq, ranges), outside: Outside::Fresh }
     }
 
     /// Another one over the same, standing nowhere.
-    fn fresh(&self) -> Cursor {
-        Cursor { visible: self.visible.fresh(), outside: Outside::Fresh }
+    fn fresh(&self) -> Position {
+        Position { visible: self.visible.fresh(), outside: Outside::Fresh }
     }
 
     fn seek_to_end_of(&mut self, forward: bool) -> Result<bool> {
@@ -248,10 +261,6 @@ impl Cursor {
 
     fn pair(&self) -> Option<(Value, Value)> {
         let (source, entry) = self.visible.current()?;
-        let file = source.run().file();
-        let (at, header) = (entry.offset as usize, &entry.header);
-        let key = Value::new(Arc::clone(file), at + header.key_at as usize, header.key_len as usize);
-        let value = Value::new(Arc::clone(file), at + header.value_at(), header.value_len as usize);
-        Some((key, value))
+        Some(source.pin(entry))
     }
 }

@@ -38,6 +38,8 @@ mod cache;
 #[cfg(not(kvs_loom))]
 mod coding;
 #[cfg(not(kvs_loom))]
+mod cursor;
+#[cfg(not(kvs_loom))]
 mod db;
 #[cfg(not(kvs_loom))]
 mod engine;
@@ -93,7 +95,7 @@ pub use iterator::Iter;
 pub use metrics::{Stats, Verified};
 #[cfg(not(kvs_loom))]
 pub use options::{
-    BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, LogBackend, OPTIONS, OptionInfo, Options, VALUE_BYTES_MAX,
+    BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, LogBackend, OPTIONS, OptionInfo, Options, TableIo, VALUE_BYTES_MAX,
 };
 #[cfg(not(kvs_loom))]
 pub use value::Value;

@@ -9,6 +9,8 @@
 //! * The file is changed in one way only, [`replace`]: write `MANIFEST.tmp`, sync it, rename it, sync the directory. So
 //!   nothing is ever read back that stands in the page cache alone because an earlier sync failed.
 //! * So every byte of it was synced before it had its name, and anything in it that is not a whole frame is rot.
+//! * The edits of one file add up to a [`State`]; a new file holds the fewest that do.
+//! * A store without tables is written so that versions from before tables can read it; with tables a feature bit says so.
 //! * Variants are only ever added to [`Edit`], at its end, and old ones stay decodable for ever.
 //!
 //! bincode's functions are named here and in `table/properties.rs` only, so that each can be replaced by one of its own.
@@ -21,16 +23,21 @@ use bincode::{Decode, Encode};
 use crate::coding::{self, get_u32, get_u64, round_up_8};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result, zeroed};
-use crate::record::FileSalt;
+use crate::record::{FileSalt, SEQ_MAX, Seq};
+use crate::table::Meta;
 
 /// The manifest's name.
 pub const MANIFEST: &str = "MANIFEST";
 /// What a new one is called until it is complete.
 const MANIFEST_TMP: &str = "MANIFEST.tmp";
 
+/// What a file that is there already is refused with.
+const EXISTS: i32 = rustix::io::Errno::EXIST.raw_os_error();
 const MAGIC: [u8; 8] = *b"kvs man\n";
 const FORMAT_VERSION: u32 = 1;
-const FEATURES_KNOWN: u32 = 0;
+/// The edits speak of tables.
+const FEATURE_TABLES: u32 = 1;
+const FEATURES_KNOWN: u32 = FEATURE_TABLES;
 const HEADER_BYTES: usize = 56;
 const CHECKED_BYTES: usize = 40;
 const FRAME_HEADER_BYTES: usize = 8;
@@ -56,6 +63,62 @@ pub enum Edit {
         /// No file has this number or a higher one.
         next_file: u64,
     },
+    /// A table of the store.
+    Table(Meta),
+    /// A run of slices, after those that are newer.
+    Run {
+        /// Its number.
+        number: u64,
+        /// Ascending.
+        slices: Vec<SliceState>,
+    },
+    /// What is in tables, and so in no log that counts any more.
+    Flushed {
+        /// Every write up to this one.
+        seq: Seq,
+        /// Number and end of the last log that the tables hold: the next one follows it.
+        log: (u64, u64),
+    },
+    /// A range delete that may still hide something.
+    RangeDelete {
+        /// The first key that it hides.
+        start: Vec<u8>,
+        /// The first key that it does not hide.
+        stop: Vec<u8>,
+        /// It hides what is older.
+        seq: Seq,
+    },
+}
+
+/// A part of a table: see [`version`](crate::version).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SliceState {
+    /// The table's number.
+    pub table: u64,
+    /// No key is smaller.
+    pub low: Option<Vec<u8>>,
+    /// All keys are smaller.
+    pub high: Option<Vec<u8>>,
+}
+
+/// A run: its number and slices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunState {
+    /// Its number.
+    pub number: u64,
+    /// Ascending.
+    pub slices: Vec<SliceState>,
+}
+
+/// A range delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeState {
+    /// The first key that it hides.
+    pub start: Vec<u8>,
+    /// The first key that it does not hide.
+    pub stop: Vec<u8>,
+    /// It hides what is older.
+    pub seq: Seq,
 }
 
 /// What all edits together say.
@@ -71,12 +134,41 @@ pub struct State {
     pub void: Vec<u64>,
     /// No file has this number or a higher one, unless it was made since.
     pub next_file: u64,
+    /// Every write up to this one is in tables.
+    pub flushed_seq: Seq,
+    /// Number and end of the last log that the tables hold; zeros if there was none.
+    pub flushed_log: (u64, u64),
+    /// The live tables, by number.
+    pub tables: BTreeMap<u64, Meta>,
+    /// Newest first.
+    pub runs: Vec<RunState>,
+    /// Range deletes up to `flushed_seq` that may still hide something, oldest first.
+    pub ranges: Vec<RangeState>,
 }
 
 impl State {
     /// Of a new database.
     pub fn new(database: u128, hash_seed: u64) -> State {
-        State { database, hash_seed, ends: BTreeMap::new(), void: Vec::new(), next_file: 1 }
+        State {
+            database,
+            hash_seed,
+            ends: BTreeMap::new(),
+            void: Vec::new(),
+            next_file: 1,
+            flushed_seq: 0,
+            flushed_log: (0, 0),
+            tables: BTreeMap::new(),
+            runs: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Notes that every write up to `seq` is in tables, and with it all logs up to `log`, a number and an end.
+    pub fn flushed(&mut self, seq: Seq, log: (u64, u64)) {
+        self.flushed_seq = seq;
+        self.flushed_log = log;
+        self.ends.retain(|number, _| *number > log.0);
+        self.void.retain(|number| *number > log.0);
     }
 
     /// What holds after `edit`.
@@ -88,18 +180,70 @@ impl State {
                 self.void.extend(void);
                 self.next_file = self.next_file.max(*next_file);
             }
+            Edit::Table(meta) => drop(self.tables.insert(meta.number, meta.clone())),
+            Edit::Run { number, slices } => self.runs.push(RunState { number: *number, slices: slices.clone() }),
+            Edit::Flushed { seq, log } => (self.flushed_seq, self.flushed_log) = (*seq, *log),
+            Edit::RangeDelete { start, stop, seq } => {
+                self.ranges.push(RangeState { start: start.clone(), stop: stop.clone(), seq: *seq });
+            }
         }
     }
 
     /// The fewest edits that lead here.
     fn edits(&self) -> Vec<Edit> {
-        let create = Edit::Create { hash_seed: self.hash_seed };
-        let recovered = Edit::Recovered {
-            ends: self.ends.iter().map(|(n, e)| (*n, *e)).collect(),
-            void: self.void.clone(),
-            next_file: self.next_file,
-        };
-        if self.next_file == 1 { vec![create] } else { vec![create, recovered] }
+        let mut edits = vec![Edit::Create { hash_seed: self.hash_seed }];
+        if self.next_file > 1 {
+            let ends = self.ends.iter().map(|(n, e)| (*n, *e)).collect();
+            edits.push(Edit::Recovered { ends, void: self.void.clone(), next_file: self.next_file });
+        }
+        // A log without a write has an end, too, and the next one names it.
+        if self.flushed_log != (0, 0) {
+            edits.push(Edit::Flushed { seq: self.flushed_seq, log: self.flushed_log });
+        }
+        edits.extend(self.tables.values().cloned().map(Edit::Table));
+        edits.extend(self.runs.iter().map(|run| Edit::Run { number: run.number, slices: run.slices.clone() }));
+        edits.extend(self.ranges.iter().map(|range| Edit::RangeDelete {
+            start: range.start.clone(),
+            stop: range.stop.clone(),
+            seq: range.seq,
+        }));
+        edits
+    }
+
+    /// Is it one that a store can be in? The checks of what a reader of files relies on.
+    fn validate(&self) -> Result<(), String> {
+        let seqs = self.ranges.iter().map(|range| range.seq).chain([self.flushed_seq]);
+        if seqs.max().is_some_and(|seq| seq > SEQ_MAX) || self.flushed_log.0 >= self.next_file.max(1) {
+            return Err("it counts writes or files that were never made".to_owned());
+        }
+        let mut named = std::collections::BTreeSet::new();
+        for run in &self.runs {
+            let mut last: Option<(&[u8], bool)> = None;
+            for slice in &run.slices {
+                let Some(meta) = self.tables.get(&slice.table) else {
+                    return Err(format!("run {} names table {}, which is not there", run.number, slice.table));
+                };
+                named.insert(slice.table);
+                let first = slice.low.as_deref().map_or(&*meta.smallest, |low| low.max(&meta.smallest));
+                let (end, inclusive) = match slice.high.as_deref() {
+                    Some(high) if high <= &*meta.largest => (high, false),
+                    _ => (&*meta.largest, true),
+                };
+                let backwards = first > end || (first == end && !inclusive);
+                let overlaps = last.is_some_and(|(end, inclusive)| end > first || (end == first && inclusive));
+                if backwards || overlaps {
+                    return Err(format!("the slices of run {} are not in order", run.number));
+                }
+                last = Some((end, inclusive));
+            }
+        }
+        match self.tables.iter().find(|(number, _)| !named.contains(number)) {
+            Some((number, _)) => Err(format!("table {number} is in no run")),
+            None if self.tables.keys().any(|number| *number >= self.next_file) => {
+                Err("a table has a number that was not given out".to_owned())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -119,12 +263,26 @@ pub fn read(env: &dyn Env, dir: &Path) -> Result<Option<State>> {
 /// Writes a manifest that says `state` and puts it in the place of the old one, if any. On return it is durable.
 pub fn replace(env: &dyn Env, dir: &Path, state: &State) -> Result<()> {
     let (path, tmp) = (dir.join(MANIFEST), dir.join(MANIFEST_TMP));
+    debug_assert_eq!(state.validate(), Ok(()));
     let bytes = encode(state.database, &state.edits())?;
-    let file = env.create(&tmp)?;
-    file.append(&bytes)?;
-    file.sync()?;
-    env.rename(&tmp, &path)?;
-    env.sync_dir(dir)
+    // One that a full disk or a failed call has left behind is in the way, and says nothing.
+    let made = env.create(&tmp).or_else(|failure| match failure.os_code() == Some(EXISTS) {
+        true => env.unlink(&tmp).and_then(|()| env.create(&tmp)),
+        false => Err(failure),
+    });
+    let written = made.and_then(|file| {
+        file.append(&bytes)?;
+        // A full disk that shows as late as this is not one that heals: what was synced is not known.
+        file.sync().map_err(|failure| failure.lasting())
+    });
+    if let Err(failure) = written {
+        // It must not take room from whoever makes some.
+        let _ = env.unlink(&tmp);
+        return Err(failure);
+    }
+    // From here on nobody knows which of the two a later open will find.
+    env.rename(&tmp, &path).map_err(|failure| failure.lasting())?;
+    env.sync_dir(dir).map_err(|failure| failure.lasting())
 }
 
 fn encode(database: u128, edits: &[Edit]) -> Result<Vec<u8>> {
@@ -135,14 +293,17 @@ fn encode(database: u128, edits: &[Edit]) -> Result<Vec<u8>> {
         bytes.extend_from_slice(&frame);
     }
     let len = bytes.len() as u64;
-    bytes[..HEADER_BYTES].copy_from_slice(&encode_header(database, len, salt));
+    let plain = |edit: &Edit| matches!(edit, Edit::Create { .. } | Edit::Recovered { .. });
+    let features = if edits.iter().all(plain) { 0 } else { FEATURE_TABLES };
+    bytes[..HEADER_BYTES].copy_from_slice(&encode_header(database, len, features, salt));
     Ok(bytes)
 }
 
-fn encode_header(database: u128, len: u64, salt: FileSalt) -> [u8; HEADER_BYTES] {
+fn encode_header(database: u128, len: u64, features: u32, salt: FileSalt) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out[12..16].copy_from_slice(&features.to_le_bytes());
     out[16..32].copy_from_slice(&database.to_le_bytes());
     out[32..40].copy_from_slice(&len.to_le_bytes());
     let check = coding::half(coding::hash_seeded(&out[..CHECKED_BYTES], salt.at(0)));
@@ -201,6 +362,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<State> {
         state.apply(&edit);
         at += len;
     }
+    state.validate().map_err(|what| Error::corruption(path, HEADER_BYTES as u64, what))?;
     Ok(state)
 }
 

@@ -38,7 +38,7 @@ pub trait Source {
     type Entry: Copy;
 
     /// The record under the source, unless it ran out.
-    fn entry(&self) -> Option<&Self::Entry>;
+    fn entry(&self) -> Option<Self::Entry>;
     /// Eight bytes that order the record's key among all sources' keys, but for ties.
     fn prefix(&self) -> u64;
     /// A record's key.
@@ -89,7 +89,7 @@ impl<S: Source> Merging<S> {
 
     /// The smallest (forward) or largest record of all sources, and whose it is.
     #[inline]
-    pub fn top(&self) -> Option<(usize, &S::Entry)> {
+    pub fn top(&self) -> Option<(usize, S::Entry)> {
         Some((self.winner, self.sources.get(self.winner)?.entry()?))
     }
 
@@ -181,7 +181,7 @@ impl<S: Source> Merging<S> {
     fn beats(&self, a: usize, b: usize) -> bool {
         let (left, right) = (&self.sources[a], &self.sources[b]);
         let (Some(x), Some(y)) = (left.entry(), right.entry()) else { return left.entry().is_some() };
-        let order = left.prefix().cmp(&right.prefix()).then_with(|| Self::ties(left, x, right, y));
+        let order = left.prefix().cmp(&right.prefix()).then_with(|| Self::ties(left, &x, right, &y));
         if self.forward { order == Ordering::Less } else { order == Ordering::Greater }
     }
 
@@ -204,8 +204,8 @@ mod tests {
 
     impl Source for List {
         type Entry = Item;
-        fn entry(&self) -> Option<&Item> {
-            self.items.get(self.at?)
+        fn entry(&self) -> Option<Item> {
+            self.items.get(self.at?).copied()
         }
         fn prefix(&self) -> u64 {
             0
@@ -255,7 +255,7 @@ mod tests {
                     merging.seek_to_end_of(forward).unwrap();
                     let mut seen = Vec::new();
                     while let Some((_, item)) = merging.top() {
-                        seen.push(*item);
+                        seen.push(item);
                         merging.step().unwrap();
                     }
                     if !forward {

@@ -3,91 +3,162 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-/// A store's numbers at one moment; see [`Db::stats`](crate::Db::stats).
-///
-/// `Display` prints a line `name value` for each, [`Stats::to_json`] one object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Records written since open: puts and deletes, alone or in batches.
-    pub writes: u64,
-    /// Commits since open: single writes and batches.
-    pub commits: u64,
-    /// Bytes of keys and values written since open.
-    pub user_bytes_written: u64,
-    /// Bytes of frames written to the log since open.
-    pub log_bytes_written: u64,
-    /// fdatasyncs of log segments since open.
-    pub syncs: u64,
-    /// Segments taken into use since open.
-    pub rotations: u64,
-    /// Iterators made since open.
-    pub iterators: u64,
+/// Makes [`Stats`] and the list of its fields from one list.
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A store's numbers at one moment; see [`Db::stats`](crate::Db::stats). Counters begin at each open; the rest is what is there now.
+        ///
+        /// `Display` prints a line `name value` for each, [`Stats::to_json`] one object; both add the three amplifications.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Name and value of each number, in the order of the fields.
+            pub fn fields(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+stats! {
+    /// Records written: puts and deletes, alone or in batches.
+    writes,
+    /// Commits: single writes and batches.
+    commits,
+    /// Bytes of keys and values written.
+    user_bytes_written,
+    /// Bytes of frames written to the log.
+    log_bytes_written,
+    /// Bytes of tables written by flushes.
+    flush_bytes_written,
+    /// Bytes of tables written by merges.
+    merge_bytes_written,
+    /// Bytes of records read by merges.
+    merge_bytes_read,
+    /// fdatasyncs of log segments.
+    syncs,
+    /// Segments taken into use.
+    rotations,
+    /// Flushes.
+    flushes,
+    /// Merges that came to their end.
+    merges,
+    /// Steps of merges: one table each.
+    merge_steps,
+    /// Writes that had to wait for a flush.
+    stalls,
+    /// How long they waited, in nanoseconds.
+    stall_nanos,
+    /// Iterators made.
+    iterators,
     /// The newest write that readers see.
-    pub visible_seq: u64,
+    visible_seq,
     /// The newest write known to survive power loss.
-    pub durable_seq: u64,
+    durable_seq,
+    /// The newest write that is in tables.
+    flushed_seq,
     /// Distinct keys in the point index, deleted ones included.
-    pub index_keys: u64,
+    index_keys,
+    /// Tables of which the point index has every key.
+    covered_tables,
     /// Live snapshots.
-    pub snapshots: u64,
+    snapshots,
     /// The sequence number of the oldest live snapshot; 0 if there is none.
-    pub oldest_snapshot_seq: u64,
-    /// Log segments.
-    pub segments: u64,
-    /// Bytes of the log: published bytes of all segments.
-    pub log_bytes: u64,
-    /// Bytes that the segments' files occupy.
-    pub log_bytes_allocated: u64,
+    oldest_snapshot_seq,
+    /// How long ago the oldest live snapshot was made, in milliseconds; 0 if there is none.
+    oldest_snapshot_age_millis,
+    /// Bytes of records that merges kept only for snapshots.
+    snapshot_held_bytes,
+    /// Range deletes that may still hide something.
+    range_deletes,
+    /// Log segments that are not in tables.
+    segments,
+    /// Bytes of the log: published bytes of those segments.
+    log_bytes,
+    /// Bytes that those segments' files occupy.
+    log_bytes_allocated,
+    /// Runs of tables.
+    runs,
+    /// Tables.
+    tables,
+    /// Bytes of the tables' files.
+    table_bytes,
+    /// Bytes in tables that a merge could give back: overwritten, deleted and merged-away records, and tombstones.
+    dead_bytes,
+    /// Files that left the store and that a reader still holds.
+    leaving_files,
+    /// Bytes of those.
+    leaving_bytes,
     /// Anonymous memory of the point index, in bytes.
-    pub index_bytes: u64,
-    /// Anonymous memory of the sorted order, in bytes.
-    pub order_bytes: u64,
+    index_bytes,
+    /// Anonymous memory of the sorted order of segments, in bytes.
+    order_bytes,
+    /// Anonymous memory of the tables' fences, in bytes.
+    fence_bytes,
+    /// Memory of the block cache, in bytes.
+    cache_bytes,
+    /// Blocks that were in the cache.
+    cache_hits,
+    /// Blocks that were not.
+    cache_misses,
     /// 1 if writes are refused because of an earlier failure.
-    pub poisoned: u64,
+    poisoned,
+    /// 1 if merges have stopped because of damage.
+    merges_stopped,
 }
 
 impl Stats {
-    /// Name and value of each number, in the order of the fields.
-    pub fn fields(&self) -> [(&'static str, u64); 18] {
+    /// Bytes written to files for each byte of keys and values written; 0 if nothing was written.
+    pub fn write_amplification(&self) -> f64 {
+        ratio(self.log_bytes_written + self.flush_bytes_written + self.merge_bytes_written, self.user_bytes_written)
+    }
+
+    /// Bytes of table files for each byte of them that is live; 0 if there is none.
+    pub fn space_amplification(&self) -> f64 {
+        ratio(self.table_bytes, self.table_bytes.saturating_sub(self.dead_bytes))
+    }
+
+    /// Sorted sources that a seek looks into: runs, and segments that are not in tables.
+    pub fn read_amplification(&self) -> f64 {
+        (self.runs + self.segments) as f64
+    }
+
+    fn ratios(&self) -> [(&'static str, f64); 3] {
         [
-            ("writes", self.writes),
-            ("commits", self.commits),
-            ("user_bytes_written", self.user_bytes_written),
-            ("log_bytes_written", self.log_bytes_written),
-            ("syncs", self.syncs),
-            ("rotations", self.rotations),
-            ("iterators", self.iterators),
-            ("visible_seq", self.visible_seq),
-            ("durable_seq", self.durable_seq),
-            ("index_keys", self.index_keys),
-            ("snapshots", self.snapshots),
-            ("oldest_snapshot_seq", self.oldest_snapshot_seq),
-            ("segments", self.segments),
-            ("log_bytes", self.log_bytes),
-            ("log_bytes_allocated", self.log_bytes_allocated),
-            ("index_bytes", self.index_bytes),
-            ("order_bytes", self.order_bytes),
-            ("poisoned", self.poisoned),
+            ("write_amplification", self.write_amplification()),
+            ("space_amplification", self.space_amplification()),
+            ("read_amplification", self.read_amplification()),
         ]
     }
 
     /// One JSON object of numbers.
     pub fn to_json(&self) -> String {
         let mut out = String::from("{");
-        for (i, (name, value)) in self.fields().iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
+        for (name, value) in self.fields() {
             // Writing to a string can't fail.
-            let _ = write!(out, "{comma}\"{name}\": {value}");
+            let _ = write!(out, "\"{name}\": {value}, ");
         }
+        for (name, value) in self.ratios() {
+            let _ = write!(out, "\"{name}\": {value:.3}, ");
+        }
+        out.truncate(out.len() - 2);
         out.push('}');
         out
     }
 }
 
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fields().iter().try_for_each(|(name, value)| writeln!(f, "{name} {value}"))
+        self.fields().iter().try_for_each(|(name, value)| writeln!(f, "{name} {value}"))?;
+        self.ratios().iter().try_for_each(|(name, value)| writeln!(f, "{name} {value:.3}"))
     }
 }
 

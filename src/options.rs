@@ -37,6 +37,18 @@ pub enum LogBackend {
     Positioned,
 }
 
+/// How tables are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TableIo {
+    /// Mapped on file systems where a mapping is safe (ext4, tmpfs), positioned reads elsewhere.
+    #[default]
+    Auto,
+    /// Mapped: the page cache is the only cache. A read error of the medium is a signal (`SIGBUS`).
+    Mapped,
+    /// `pread` into a cache of [`Options::cache_bytes`]: slower, but every failure is an error, and memory is bounded.
+    Positioned,
+}
+
 /// How a store is opened. Plain data: fill in what differs from [`Options::default`].
 ///
 /// ```
@@ -59,12 +71,32 @@ pub struct Options {
     /// Bytes of the first log segment; each later one is twice as large, up to `segment_bytes_max`. Default: 1 MiB.
     /// Larger: fewer files for a store that is known to grow. Smaller: less disk for tiny stores. 4 KiB to 1 GiB.
     pub segment_bytes_min: u64,
-    /// Bytes of the largest ordinary log segment. Default: 64 MiB. Larger: fewer files and fewer sorted runs to merge
-    /// in a scan. Smaller: smaller steps in disk use. `segment_bytes_min` to 4 GiB.
+    /// Bytes of the largest ordinary log segment. Default: 32 MiB. Larger: larger tables, so fewer of them.
+    /// Smaller: smaller steps in disk use. `segment_bytes_min` to 4 GiB.
     pub segment_bytes_max: u64,
-    /// Bytes of log that the store may hold; a write beyond gets [`ErrorKind::NoSpace`]. Default: 16 GiB.
-    /// Larger: room for more data, but a longer recovery after a crash. Smaller: a tighter bound on disk and recovery time.
-    pub log_bytes_max: u64,
+    /// Bytes of log segments that are not in tables yet; a write that would need more waits for a flush. Default: 96 MiB.
+    /// Larger: more room for bursts, but a longer recovery after a crash (64 MiB take about 0.15 s). Smaller: less memory and disk.
+    /// At least twice `segment_bytes_min`.
+    pub memtable_bytes_max: u64,
+    /// Bytes of a table, about. Default: 64 MiB. Larger: fewer files. Smaller: smaller steps of merges, which need that much
+    /// disk for a while. 4 KiB to 4 GiB.
+    pub table_bytes_max: u64,
+    /// Bytes of a block of a table, about. Default: 4096. Larger: less memory for fences. Smaller: less to search and to
+    /// read at a time. 256 to 64 KiB.
+    pub block_bytes: u64,
+    /// How tables are read. Default: [`TableIo::Auto`].
+    pub table_io: TableIo,
+    /// Bytes of the block cache, where tables are read by position. Default: 32 MiB. Larger: fewer reads. Smaller: less memory.
+    pub cache_bytes: u64,
+    /// Memory that the store may use: segments, cache, and, of what is left, the point index. Default: 1 GiB. With less than the index needs (14
+    /// bytes a key) the oldest tables are searched by their own hash sections instead: slower by a read or two, and right.
+    pub memory_bytes_max: u64,
+    /// Bytes of table files for a hundred bytes of live records, about; more, and tables are merged. Default: 150.
+    /// Larger: fewer bytes written by merges. Smaller: less disk. 110 to 1000.
+    pub space_percent: u64,
+    /// Runs of tables; more, and some are merged. Default: 12. Larger: fewer bytes written by merges. Smaller: faster scans and
+    /// seeks while the store is being written. 1 to 100.
+    pub runs_max: u64,
 }
 
 impl Default for Options {
@@ -75,8 +107,15 @@ impl Default for Options {
             durability: Durability::Process,
             log_backend: LogBackend::Auto,
             segment_bytes_min: 1 << 20,
-            segment_bytes_max: 64 << 20,
-            log_bytes_max: 16 << 30,
+            segment_bytes_max: 32 << 20,
+            memtable_bytes_max: 96 << 20,
+            table_bytes_max: 64 << 20,
+            block_bytes: 4096,
+            table_io: TableIo::Auto,
+            cache_bytes: 32 << 20,
+            memory_bytes_max: 1 << 30,
+            space_percent: 150,
+            runs_max: 12,
         }
     }
 }
@@ -107,8 +146,27 @@ pub const OPTIONS: &[OptionInfo] = &[
         doc: "how log segments reach their files: auto, mapped, positioned",
     },
     OptionInfo { name: "segment_bytes_min", default: "1048576", doc: "bytes of the first log segment" },
-    OptionInfo { name: "segment_bytes_max", default: "67108864", doc: "bytes of the largest ordinary log segment" },
-    OptionInfo { name: "log_bytes_max", default: "17179869184", doc: "bytes of log that the store may hold" },
+    OptionInfo { name: "segment_bytes_max", default: "33554432", doc: "bytes of the largest ordinary log segment" },
+    OptionInfo {
+        name: "memtable_bytes_max",
+        default: "100663296",
+        doc: "bytes of log that are not in tables yet; writes wait beyond",
+    },
+    OptionInfo { name: "table_bytes_max", default: "67108864", doc: "bytes of a table, about" },
+    OptionInfo { name: "block_bytes", default: "4096", doc: "bytes of a block of a table, about" },
+    OptionInfo { name: "table_io", default: "auto", doc: "how tables are read: auto, mapped, positioned" },
+    OptionInfo { name: "cache_bytes", default: "33554432", doc: "bytes of the block cache for positioned reads" },
+    OptionInfo {
+        name: "memory_bytes_max",
+        default: "1073741824",
+        doc: "memory for segments, cache and point index; with less than it needs the index covers the newest tables only",
+    },
+    OptionInfo {
+        name: "space_percent",
+        default: "150",
+        doc: "bytes of tables for 100 live bytes before they are merged",
+    },
+    OptionInfo { name: "runs_max", default: "12", doc: "runs of tables before some are merged" },
 ];
 
 impl Options {
@@ -135,7 +193,21 @@ impl Options {
             }
             "segment_bytes_min" => self.segment_bytes_min = size(name, value)?,
             "segment_bytes_max" => self.segment_bytes_max = size(name, value)?,
-            "log_bytes_max" => self.log_bytes_max = size(name, value)?,
+            "memtable_bytes_max" => self.memtable_bytes_max = size(name, value)?,
+            "table_bytes_max" => self.table_bytes_max = size(name, value)?,
+            "block_bytes" => self.block_bytes = size(name, value)?,
+            "table_io" => {
+                self.table_io = match value {
+                    "auto" => TableIo::Auto,
+                    "mapped" => TableIo::Mapped,
+                    "positioned" => TableIo::Positioned,
+                    _ => return Err(unusable(name, value, "auto, mapped or positioned")),
+                }
+            }
+            "cache_bytes" => self.cache_bytes = size(name, value)?,
+            "memory_bytes_max" => self.memory_bytes_max = size(name, value)?,
+            "space_percent" => self.space_percent = size(name, value)?,
+            "runs_max" => self.runs_max = size(name, value)?,
             _ => {
                 let known: Vec<&str> = OPTIONS.iter().map(|o| o.name).collect();
                 let message = format!("unknown option {name:?}; known are {}", known.join(", "));
@@ -158,11 +230,22 @@ impl Options {
                 self.segment_bytes_max, self.segment_bytes_min
             ));
         }
-        if self.log_bytes_max < self.segment_bytes_min {
+        if self.memtable_bytes_max < 2 * self.segment_bytes_min {
             return refuse(format!(
-                "log_bytes_max is {}, must be at least segment_bytes_min ({})",
-                self.log_bytes_max, self.segment_bytes_min
+                "memtable_bytes_max is {}, must be at least twice segment_bytes_min ({})",
+                self.memtable_bytes_max, self.segment_bytes_min
             ));
+        }
+        let bounds = [
+            ("table_bytes_max", self.table_bytes_max, 4 << 10, 4 << 30),
+            ("block_bytes", self.block_bytes, 256, 64 << 10),
+            ("space_percent", self.space_percent, 110, 1000),
+            ("runs_max", self.runs_max, 1, 100),
+        ];
+        for (name, value, least, most) in bounds {
+            if value < least || value > most {
+                return refuse(format!("{name} is {value}, must be {least} to {most}"));
+            }
         }
         Ok(())
     }
@@ -205,8 +288,8 @@ mod tests {
         }
         assert_eq!(options, Options::default());
         assert_eq!(options.set("colour", "red").unwrap_err().kind(), ErrorKind::InvalidArgument);
-        assert!(options.set("log_bytes_max", "99999999999g").is_err());
-        assert!(options.set("log_bytes_max", "").is_err());
+        assert!(options.set("cache_bytes", "99999999999g").is_err());
+        assert!(options.set("cache_bytes", "").is_err());
         options.set("segment_bytes_max", "4k").unwrap();
         assert!(options.validate().is_err(), "largest below smallest");
     }

@@ -102,7 +102,6 @@ impl RangeDeletes {
 }
 
 /// What the engine does with a list.
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing writes range deletes or merges yet"))]
 impl RangeDeletes {
     /// How many deletes.
     pub fn len(&self) -> usize {
@@ -124,6 +123,7 @@ impl RangeDeletes {
     }
 
     /// Those of some key from `low` up to but without `high`, as far as given; oldest first.
+    #[cfg(test)]
     pub fn overlaps(&self, low: Option<&[u8]>, high: Option<&[u8]>) -> impl Iterator<Item = &RangeDelete> {
         self.iter().filter(move |delete| {
             let (start, stop) = (delete.start.as_slice(), delete.stop.as_slice());

@@ -6,6 +6,7 @@
 //! snapshot can be born older than a merge believed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::record::Seq;
 use crate::sync::Mutex;
@@ -13,23 +14,23 @@ use crate::sync::Mutex;
 /// Which sequence numbers live snapshots read at.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// Number to how many snapshots hold it.
-    live: Mutex<BTreeMap<Seq, usize>>,
+    /// Number to how many snapshots hold it, and when the first of them was made.
+    live: Mutex<BTreeMap<Seq, (usize, Duration)>>,
 }
 
 impl Registry {
     /// Registers the number that `visible` answers under the registry's lock.
-    pub fn register(&self, visible: impl FnOnce() -> Seq) -> Seq {
+    pub fn register(&self, now: Duration, visible: impl FnOnce() -> Seq) -> Seq {
         let mut live = self.live.lock();
         let seq = visible();
-        *live.entry(seq).or_insert(0) += 1;
+        live.entry(seq).or_insert((0, now)).0 += 1;
         seq
     }
 
     /// Takes back one registration of `seq`.
     pub fn release(&self, seq: Seq) {
         let mut live = self.live.lock();
-        if let Some(count) = live.get_mut(&seq) {
+        if let Some((count, _)) = live.get_mut(&seq) {
             *count -= 1;
             if *count == 0 {
                 live.remove(&seq);
@@ -37,10 +38,20 @@ impl Registry {
         }
     }
 
+    /// The numbers of live snapshots, each once, ascending.
+    pub fn live(&self) -> Vec<Seq> {
+        self.live.lock().keys().copied().collect()
+    }
+
     /// How many snapshots live, and the oldest one's number.
     pub fn summary(&self) -> (usize, Option<Seq>) {
         let live = self.live.lock();
-        (live.values().sum(), live.keys().next().copied())
+        (live.values().map(|(count, _)| count).sum(), live.keys().next().copied())
+    }
+
+    /// When the oldest live snapshot was made.
+    pub fn oldest_since(&self) -> Option<Duration> {
+        self.live.lock().values().next().map(|(_, since)| *since)
     }
 }
 
@@ -51,10 +62,11 @@ mod tests {
     #[test]
     fn numbers_are_counted() {
         let registry = Registry::default();
-        assert_eq!(registry.register(|| 5), 5);
-        registry.register(|| 5);
-        registry.register(|| 9);
+        assert_eq!(registry.register(Duration::ZERO, || 5), 5);
+        registry.register(Duration::from_secs(1), || 5);
+        registry.register(Duration::from_secs(2), || 9);
         assert_eq!(registry.summary(), (3, Some(5)));
+        assert_eq!((registry.live(), registry.oldest_since()), (vec![5, 9], Some(Duration::ZERO)));
         registry.release(5);
         registry.release(5);
         registry.release(5);

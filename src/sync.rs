@@ -9,16 +9,16 @@
 mod loom;
 
 #[cfg(all(test, not(kvs_loom)))]
-pub use std::sync::atomic::{AtomicBool, AtomicUsize};
+pub use std::sync::atomic::AtomicUsize;
 #[cfg(not(kvs_loom))]
-pub use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(kvs_loom))]
 pub use std::sync::{Arc, OnceLock};
 
 #[cfg(not(kvs_loom))]
 pub use crossbeam_epoch as epoch;
 #[cfg(not(kvs_loom))]
-pub use crossbeam_utils::CachePadded;
+pub use crossbeam_utils::{Backoff, CachePadded};
 #[cfg(not(kvs_loom))]
 pub use parking_lot::{Condvar, Mutex, MutexGuard};
 

@@ -30,8 +30,8 @@ pub struct Value {
 /// What a value holds on to.
 #[derive(Clone)]
 enum Pinned {
-    /// A file whose bytes are in memory.
-    File(Arc<File>),
+    /// A file whose bytes are in memory. `None` only while it is dropped.
+    File(Option<Arc<File>>),
     /// A block that was read.
     Block(Arc<Block>),
 }
@@ -39,7 +39,7 @@ enum Pinned {
 impl Value {
     /// The published bytes `at..at + len` of `file`.
     pub(crate) fn new(file: Arc<File>, at: usize, len: usize) -> Value {
-        Value { pinned: Pinned::File(file), at, len }
+        Value { pinned: Pinned::File(Some(file)), at, len }
     }
 
     /// The bytes `at..at + len` of a block.
@@ -47,12 +47,25 @@ impl Value {
         Value { pinned: Pinned::Block(block), at, len }
     }
 
-    #[expect(dead_code, reason = "the engine does not read tables yet")]
     /// `len` bytes at `at` of `bytes`, which stand at `offset` of `file`.
     pub(crate) fn pin(file: &Arc<File>, bytes: &Bytes<'_>, offset: u64, at: usize, len: usize) -> Value {
         match bytes {
             Bytes::Mapped(_) => Value::new(Arc::clone(file), offset as usize + at, len),
             Bytes::Cached { block, from, .. } => Value::in_block(Arc::clone(block), from + at, len),
+        }
+    }
+}
+
+impl Drop for Value {
+    #[inline]
+    fn drop(&mut self) {
+        if let Pinned::File(pinned) = &mut self.pinned
+            && let Some(wake) = pinned.as_ref().and_then(|file| file.left())
+        {
+            // The worker waits for whoever holds a file that has left the store.
+            let wake = Arc::clone(wake);
+            drop(pinned.take());
+            wake.wake();
         }
     }
 }
@@ -63,7 +76,7 @@ impl Deref for Value {
     #[inline]
     fn deref(&self) -> &[u8] {
         let bytes = match &self.pinned {
-            Pinned::File(file) => file.published(),
+            Pinned::File(file) => file.as_ref().map_or(&[][..], |file| file.published()),
             Pinned::Block(block) => block.bytes(),
         };
         // In range: made from a verified record, the published end never falls, and a block never changes.

@@ -97,7 +97,7 @@ impl<S: Source> Visible<S> {
             self.merging.step()?;
         }
         while let Some((source, entry)) = self.merging.top() {
-            let top = (source, *entry);
+            let top = (source, entry);
             let passed = done.is_some_and(|done| self.same_key(done, top));
             // From here on nothing is remembered but what its source stands on.
             self.merging.release();
@@ -123,11 +123,11 @@ impl<S: Source> Visible<S> {
         self.current = None;
         self.on_top = false;
         while let Some((source, entry)) = self.merging.top() {
-            let mut same = (source, *entry);
+            let mut same = (source, entry);
             self.merging.release();
             let mut newest = None;
             while let Some((source, entry)) = self.merging.top() {
-                let this = (source, *entry);
+                let this = (source, entry);
                 if !self.same_key(same, this) {
                     break;
                 }
@@ -159,5 +159,64 @@ impl<S: Source> Visible<S> {
     #[inline]
     fn same_key(&self, a: (usize, S::Entry), b: (usize, S::Entry)) -> bool {
         self.merging.source(a.0).key_of(&a.1) == self.merging.source(b.0).key_of(&b.1)
+    }
+}
+
+/// Which versions a merge must keep: what a registered snapshot or a reader of now can see, and nothing else.
+///
+/// It is asked about the versions of one key after the other, newest first, and knows only what it was asked about: what it lets go is
+/// shadowed by versions of the same merge, never by ones elsewhere, which might still be lost with an unsynced log.
+///
+/// 1. The newest version is what a reader of now sees.
+/// 2. An older one is needed if a snapshot's number lies between it and the next newer one, and no range delete up to `limit`,
+///    beyond which no snapshot reads, hides it from everybody.
+/// 3. Where nothing older lies below (`bottom`), the newest version is not needed either, if it is a tombstone and no snapshot sees beyond
+///    it, or if a range delete up to `limit` hides it.
+///
+/// Elsewhere even a newest version that nobody can see is kept: the point index has an entry for every key of the slices that it covers, and
+/// without this one it would take an older version below for the newest.
+#[derive(Debug)]
+pub struct Retention {
+    /// Registered numbers, ascending.
+    snapshots: Vec<Seq>,
+    ranges: Arc<RangeDeletes>,
+    /// Range deletes up to here hide what they hide from every reader.
+    limit: Seq,
+    bottom: bool,
+    /// Of the key at hand: the last version that was asked about.
+    newer: Seq,
+}
+
+impl Retention {
+    /// For a merge of records that are all visible and durable; `snapshots` ascending.
+    pub fn new(snapshots: Vec<Seq>, ranges: Arc<RangeDeletes>, limit: Seq, bottom: bool) -> Retention {
+        let limit = snapshots.first().map_or(limit, |oldest| limit.min(*oldest));
+        Retention { snapshots, ranges, limit, bottom, newer: 0 }
+    }
+
+    /// Range deletes up to here have been applied to all that it kept.
+    pub fn purged(&self) -> Seq {
+        if self.bottom { self.limit } else { 0 }
+    }
+
+    /// Is a version of `key` needed? `newest`: it is the first of this key.
+    #[inline]
+    pub fn keeps(&mut self, newest: bool, key: &[u8], seq: Seq, kind: Kind) -> bool {
+        let newer = std::mem::replace(&mut self.newer, seq);
+        if newest && !self.bottom {
+            return true;
+        }
+        if !self.ranges.is_empty() && self.ranges.purges(key, seq, self.limit) {
+            return false;
+        }
+        if newest {
+            return kind != Kind::Delete || self.snapshots.first().is_some_and(|s| *s < seq);
+        }
+        if self.snapshots.is_empty() {
+            return false;
+        }
+        // The oldest snapshot that sees this version or a newer one: does it see the next newer one instead?
+        let at = self.snapshots.partition_point(|s| *s < seq);
+        self.snapshots.get(at).is_some_and(|s| *s < newer)
     }
 }

@@ -8,9 +8,9 @@ mod common;
 
 mod api {
     mod batches;
+    mod budget;
     mod closing;
     mod iterators;
-    mod log_limit;
     mod opening;
     mod options;
     mod ranges;

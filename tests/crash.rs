@@ -65,6 +65,8 @@ struct Met {
     cuts_in_recovery: u64,
     second_cuts_in_recovery: u64,
     went_on: u64,
+    flushes: u64,
+    merge_steps: u64,
 }
 
 fn crash(seed: u64, backend: LogBackend, images: u64) {
@@ -73,6 +75,8 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
     while met.images < images {
         let work = rng.next();
         let whole = run(work, backend, None);
+        met.flushes += whole.flushes;
+        met.merge_steps += whole.merge_steps;
         let (syncs, edges, ops) = (whole.sim.sync_points(), whole.edges, whole.sim.ops());
         for _ in 0..CUTS {
             let near = |rng: &mut Rng, points: &[u64], reach: u64| match points.len() as u64 {
@@ -105,6 +109,8 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
         ("a cut in recovery", cuts_in_recovery),
         ("a second cut in recovery", second_cuts_in_recovery),
         ("life after the crash", met.went_on),
+        ("a flush", met.flushes),
+        ("a step of a merge", met.merge_steps),
     ] {
         assert!(count * 500 >= images, "{backend:?}: {what} was met {count} times: this proves too little");
     }

@@ -1,5 +1,8 @@
-//! The store against a `BTreeMap`: random puts, deletes, batches, scans, snapshots, flushes and reopens, with tiny segments so
-//! that rotations happen all the time. Every key is read through the index, by ordered search and by a scan.
+//! The store against a `BTreeMap`: random puts, deletes, range deletes, batches, scans, snapshots, flushes, merges and reopens, with budgets so
+//! small that segments, tables and runs come and go all the time. Every key is read through the index, by ordered search and by a
+//! scan, and, where the memory budget leaves nothing for the index, from the tables alone. Snapshots and iterators are held across all of it.
+//!
+//! The same history runs under eight sets of options: all must agree with the model, and so with each other.
 //!
 //! The seed is printed; `KVS_SEED` repeats a run, `KVS_MODEL_OPS` lengthens it.
 
@@ -8,9 +11,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use common::Rng;
-use kvs::{Batch, Db, Durability, Iter, LogBackend, Options, Snapshot};
+use kvs::env::Env;
+use kvs::env::memory::MemoryEnv;
+use kvs::env::os::OsEnv;
+use kvs::{Batch, Db, Durability, Iter, LogBackend, Options, Snapshot, TableIo};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -140,16 +148,76 @@ fn same_get(db: &Db, snapshot: Option<&Snapshot>, model: &Map, key: &[u8], buffe
     assert_eq!(found.then(|| ordered.value()), expected, "by order: {key:?}");
 }
 
-fn run(seed: u64, ops: u64, options: Options) {
+/// A range, as often short as long, sometimes inverted.
+fn range(rng: &mut Rng) -> (Vec<u8>, Vec<u8>) {
+    let low = key(rng);
+    let high = if rng.one_in(2) { [low.as_slice(), &[0]].concat() } else { key(rng) };
+    (low, high)
+}
+
+fn remove_range(model: &mut Map, low: &[u8], high: &[u8]) {
+    model.retain(|key, _| !(low <= key.as_slice() && key.as_slice() < high));
+}
+
+/// An iterator that was made some time ago, and what it must still give.
+struct Held {
+    iter: Iter,
+    rest: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Held {
+    fn new(db: &Db, model: &Map) -> Held {
+        let pairs: Vec<_> = model.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Held { iter: db.iter().unwrap(), rest: pairs.into_iter() }
+    }
+
+    /// Goes on by some entries. False at the end.
+    fn advance(&mut self, rng: &mut Rng) -> bool {
+        for _ in 0..rng.below(40) {
+            let Some((key, value)) = self.rest.next() else {
+                assert!(self.iter.next().is_none());
+                return false;
+            };
+            let found = self.iter.next().unwrap().unwrap();
+            assert!(found.0 == key.as_slice() && found.1 == value.as_slice());
+        }
+        true
+    }
+}
+
+/// What was met.
+#[derive(Debug, Default)]
+struct Met {
+    ops: u64,
+    reopens: u64,
+    rotations: u64,
+    flushes: u64,
+    merges: u64,
+    uncovered: u64,
+    covered: u64,
+}
+
+impl Met {
+    fn add(&mut self, db: &Db) {
+        let stats = db.stats();
+        self.rotations += stats.rotations;
+        self.flushes += stats.flushes;
+        self.merges += stats.merges;
+        self.uncovered += stats.tables - stats.covered_tables;
+        self.covered += stats.covered_tables;
+    }
+}
+
+/// Returns the contents at the end.
+fn run(seed: u64, ops: u64, env: &Arc<dyn Env>, path: &Path, options: &Options, met: &mut Met) -> Map {
     let mut rng = Rng::new(seed);
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("db");
-    let open = || Db::open(&path, options.clone()).unwrap();
+    let open = || Db::open_with(Arc::clone(env), path, options.clone()).unwrap();
     let mut db = open();
     let mut model = Map::new();
     let mut snapshots: Vec<(Snapshot, Map)> = Vec::new();
+    let mut held: Vec<Held> = Vec::new();
     let mut buffer = Vec::new();
-    let (mut reopens, mut rotations) = (0, 0);
+    met.ops += ops;
     for op in 0..ops {
         match rng.below(1000) {
             0..420 => {
@@ -162,21 +230,34 @@ fn run(seed: u64, ops: u64, options: Options) {
                 db.put_with(&key, &value, durability).unwrap();
                 model.insert(key, value);
             }
-            420..560 => {
+            420..556 => {
                 let key = key(&mut rng);
                 db.delete(&key).unwrap();
                 model.remove(&key);
+            }
+            556..560 => {
+                let (low, high) = range(&mut rng);
+                db.delete_range(low.as_slice()..high.as_slice()).unwrap();
+                remove_range(&mut model, &low, &high);
             }
             560..620 => {
                 let mut batch = Batch::new();
                 for _ in 0..rng.below(12) {
                     let (key, value) = (key(&mut rng), value(&mut rng));
-                    if rng.one_in(4) {
-                        batch.delete(&key);
-                        model.remove(&key);
-                    } else {
-                        batch.put(&key, &value);
-                        model.insert(key, value);
+                    match rng.below(16) {
+                        0..4 => {
+                            batch.delete(&key);
+                            model.remove(&key);
+                        }
+                        4 => {
+                            let (low, high) = range(&mut rng);
+                            batch.delete_range(low.as_slice()..high.as_slice());
+                            remove_range(&mut model, &low, &high);
+                        }
+                        _ => {
+                            batch.put(&key, &value);
+                            model.insert(key, value);
+                        }
                     }
                 }
                 db.write(&batch).unwrap();
@@ -193,72 +274,131 @@ fn run(seed: u64, ops: u64, options: Options) {
                 }
             }
             940..970 => same_get(&db, None, &model, &key(&mut rng), &mut buffer),
-            970..976 => same_scan(&db, None, &model, &mut rng),
-            976..982 => {
+            970..975 => same_scan(&db, None, &model, &mut rng),
+            975..979 => {
                 if let Some((snapshot, model)) = snapshots.last() {
                     same_scan(&db, Some(snapshot), model, &mut rng);
                 }
             }
-            982..988 => {
+            979..984 => {
                 let keys: Vec<_> = (0..rng.below(20)).map(|_| key(&mut rng)).collect();
                 let values = db.get_many(&keys).unwrap();
                 assert!(keys.iter().zip(&values).all(|(k, v)| v.as_deref() == model.get(k).map(Vec::as_slice)));
             }
-            988..994 if snapshots.len() < 4 => snapshots.push((db.snapshot().unwrap(), model.clone())),
+            984..987 if held.len() < 3 => held.push(Held::new(&db, &model)),
+            984..988 => {
+                if !held.is_empty() {
+                    let at = rng.below(held.len() as u64) as usize;
+                    if !held[at].advance(&mut rng) || rng.one_in(8) {
+                        held.swap_remove(at);
+                    }
+                }
+            }
+            988..993 if snapshots.len() < 4 => snapshots.push((db.snapshot().unwrap(), model.clone())),
             988..997 => {
                 if !snapshots.is_empty() {
                     snapshots.swap_remove(rng.below(snapshots.len() as u64) as usize);
                 }
             }
-            997 => db.flush().unwrap(),
-            998 => {
-                db.step_worker();
-            }
+            997 => match rng.below(8) {
+                0 => {
+                    let (low, high) = range(&mut rng);
+                    db.compact(low.as_slice()..high.as_slice()).unwrap();
+                }
+                1 => db.compact::<&[u8]>(..).unwrap(),
+                2..5 => db.sync().unwrap(),
+                _ => db.flush().unwrap(),
+            },
+            998 => db.step_worker(),
             _ => {
                 if rng.one_in(3) && op > 0 {
                     snapshots.clear();
-                    rotations += db.stats().rotations;
+                    held.clear();
+                    met.add(&db);
                     if rng.one_in(2) {
                         db.close().unwrap();
                     }
                     drop(db);
                     db = open();
-                    reopens += 1;
+                    met.reopens += 1;
                 }
             }
         }
     }
-    rotations += db.stats().rotations;
+    met.add(&db);
     let all: Vec<_> = db.iter().unwrap().map(Result::unwrap).collect();
     assert_eq!(all.len(), model.len());
     for ((key, value), (k, v)) in all.iter().zip(&model) {
         assert!(*key == k.as_slice() && *value == v.as_slice());
         same_get(&db, None, &model, k, &mut buffer);
     }
-    let verified = db.verify().unwrap();
-    println!("{ops} operations, {reopens} reopens, {rotations} rotations, {verified:?}");
-    assert!(rotations > ops / 5000 && reopens > 0, "the run met too little");
+    db.verify().unwrap();
+    model
 }
 
-fn tiny(log_backend: LogBackend) -> Options {
-    Options { log_backend, segment_bytes_min: 4 << 10, segment_bytes_max: 64 << 10, ..Options::default() }
-}
-
-/// Many stores, each of a short life: without tables a store only grows, and so would the time of each reopen.
-fn campaign(name: u64, log_backend: LogBackend) {
-    const OPS_A_STORE: u64 = 20_000;
-    let seed = common::seed(name);
-    for part in 0..common::scale("KVS_MODEL_OPS", 500_000).div_ceil(OPS_A_STORE) {
-        run(seed + (part << 32), OPS_A_STORE, tiny(log_backend));
+/// Budgets of 64 KiB and less.
+fn tiny() -> Options {
+    Options {
+        segment_bytes_min: 4 << 10,
+        segment_bytes_max: 16 << 10,
+        memtable_bytes_max: 64 << 10,
+        table_bytes_max: 32 << 10,
+        block_bytes: 512,
+        cache_bytes: 16 << 10,
+        runs_max: 4,
+        ..Options::default()
     }
 }
 
-#[test]
-fn the_store_is_a_sorted_map_mapped() {
-    campaign(1, LogBackend::Mapped);
+/// Eight sets of options that have little in common.
+fn eight() -> [Options; 8] {
+    let positioned = || Options { log_backend: LogBackend::Positioned, table_io: TableIo::Positioned, ..tiny() };
+    let mapped = || Options { log_backend: LogBackend::Mapped, table_io: TableIo::Mapped, ..tiny() };
+    // Nothing is left for the index: every table is searched by its own hash section.
+    let starved = |options: Options| Options { memory_bytes_max: 0, ..options };
+    [
+        mapped(),
+        positioned(),
+        starved(mapped()),
+        starved(positioned()),
+        Options { table_bytes_max: 4 << 10, block_bytes: 256, runs_max: 1, ..mapped() },
+        Options { segment_bytes_max: 4 << 10, memtable_bytes_max: 8 << 10, space_percent: 110, ..positioned() },
+        Options { block_bytes: 4096, space_percent: 1000, runs_max: 100, cache_bytes: 0, ..positioned() },
+        // The index has room for some of the tables.
+        Options { memory_bytes_max: (64 << 10) + (16 << 10) + (20 << 10), ..mapped() },
+    ]
 }
 
 #[test]
-fn the_store_is_a_sorted_map_positioned() {
-    campaign(2, LogBackend::Positioned);
+fn the_store_is_a_sorted_map() {
+    const OPS_A_STORE: u64 = 20_000;
+    let seed = common::seed(1);
+    let mut met = Met::default();
+    let sets = eight();
+    for part in 0..common::scale("KVS_MODEL_OPS", 2_000_000).div_ceil(OPS_A_STORE * 8) {
+        let mut ends = sets.iter().map(|options| {
+            let env: Arc<dyn Env> = Arc::new(MemoryEnv::new());
+            run(seed + (part << 32), OPS_A_STORE, &env, Path::new("(model)"), options, &mut met)
+        });
+        let first = ends.next().unwrap();
+        assert!(ends.all(|end| end == first), "seed {seed}, part {part}: two sets of options disagree");
+    }
+    println!("{met:?}");
+    let Met { ops, reopens, flushes, merges, uncovered, covered, .. } = met;
+    let share = |of_two_million: u64| of_two_million * ops / 2_000_000;
+    assert!(reopens >= share(100) && flushes >= share(1000) && merges >= share(200), "the run met too little");
+    assert!(uncovered > 0 && covered > 0);
+}
+
+/// The same on the operating system's files.
+#[test]
+fn the_store_is_a_sorted_map_on_disk() {
+    let seed = common::seed(2);
+    let mut met = Met::default();
+    for (part, options) in eight().iter().take(2).enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        run(seed + part as u64, 10_000, &OsEnv::shared(), &dir.path().join("db"), options, &mut met);
+    }
+    println!("{met:?}");
+    assert!(met.flushes > 50 && met.merges > 5, "the run met too little");
 }

@@ -1,6 +1,7 @@
-//! Close: stop writes, join the worker, make everything durable, leave tidy files, unlock. Once.
+//! Close: stop writes, join the worker, put what was written into tables, leave tidy files, unlock. Once.
 //!
-//! After the last sync the manifest records where each log ends, unless the disk is too full for it. From then on a log that does not reach its end is
+//! Little that was written stays in its log: a program that opens, puts a key and closes should not make a table for it. Then the manifest
+//! records where each log ends, unless the disk is too full for it. From then on a log that does not reach its end is
 //! damage and no torn tail: rot in a store that was closed is always found.
 //!
 //! Readers are not waited for: what they follow lives as long as the core, which they hold, and their next call
@@ -8,27 +9,29 @@
 
 use std::thread::JoinHandle;
 
-use crate::engine::{Core, doubt};
+use crate::engine::Core;
+use crate::engine::LOGS_MAX;
 use crate::env::DirLock;
 use crate::error::{ErrorKind, Result};
 use crate::log::segment::SEGMENT_HEADER_BYTES;
-use crate::manifest::{self, Edit, State};
+use crate::manifest::Edit;
 use crate::sync::epoch;
+
+/// Less than this stays in the log: it is replayed in a few milliseconds.
+const LEFT_IN_LOG_MAX: u64 = 1 << 20;
 
 /// What a close takes down.
 #[derive(Debug)]
 pub(crate) struct Closing {
     worker: Option<JoinHandle<()>>,
     lock: Option<Box<dyn DirLock>>,
-    /// What the manifest says.
-    pub state: State,
-    /// The ends of logs below this number are in it.
+    /// The ends of logs below this number are in the manifest.
     recorded_below: u64,
 }
 
 impl Closing {
-    pub fn new(lock: Box<dyn DirLock>, state: State, recorded_below: u64) -> Closing {
-        Closing { worker: None, lock: Some(lock), state, recorded_below }
+    pub fn new(lock: Box<dyn DirLock>, recorded_below: u64) -> Closing {
+        Closing { worker: None, lock: Some(lock), recorded_below }
     }
 }
 
@@ -50,24 +53,49 @@ impl Core {
             return Ok(());
         }
         self.signal.ask_to_stop();
+        // Whoever waits for room hears that there is none to come.
+        self.room.tell(None);
         if let Some(worker) = closing.worker.take() {
             // An `Err` is a panic that `run_worker` did not catch, of which there is none.
             let _ = worker.join();
         }
-        let result = if self.options.read_only { Ok(()) } else { self.settle(&mut closing) };
+        let result = if self.options.read_only { Ok(()) } else { self.put_away(&closing) };
+        self.free_all_retired();
+        self.unlink_leaving();
         closing.lock = None;
-        self.free_retired();
         result
     }
 
-    /// Makes the files durable, gives back what they do not need, and records their ends.
-    fn settle(&self, closing: &mut Closing) -> Result<()> {
+    /// Makes everything durable, gives back what is not needed, and records where logs end.
+    fn put_away(&self, closing: &Closing) -> Result<()> {
         self.give_back_segment();
         if self.failure().is_some() {
             return Err(self.poisoned());
         }
-        let (seen, next_file) = (self.commit.lock().next_seq - 1, self.next_file());
-        self.sync_to(seen)?;
+        let _background = self.background.lock();
+        let last_seq = self.commit.lock().next_seq - 1;
+        self.sync_to(last_seq)?;
+        let version = self.version.pin(&epoch::pin());
+        let unflushed: u64 = version.memtables.iter().map(|memtable| memtable.file.end()).sum();
+        if unflushed > LEFT_IN_LOG_MAX || version.memtables.len() > LOGS_MAX {
+            drop(version);
+            self.seal_closed()?;
+            match self.flush_rest() {
+                // Every write is durable in its log, and the next open flushes.
+                Err(full) if full.kind() == ErrorKind::NoSpace => {}
+                flushed => return flushed,
+            }
+        }
+        self.record_ends(closing)
+    }
+
+    fn flush_rest(&self) -> Result<()> {
+        // What is left of a merge stays as it is.
+        while self.flush_some(false)? {}
+        Ok(())
+    }
+
+    fn record_ends(&self, closing: &Closing) -> Result<()> {
         if let Some(active) = &self.commit.lock().active {
             // The rest was never published: nobody reads it, in memory or at the next open.
             active.appender.file().source().trim(active.appender.position())?;
@@ -82,11 +110,16 @@ impl Core {
         if ends.is_empty() {
             return Ok(());
         }
-        closing.state.apply(&Edit::Recovered { ends, void: Vec::new(), next_file });
-        match manifest::replace(&*self.env, &self.dir, &closing.state) {
+        let mut catalog = self.catalog.lock();
+        let mut state = catalog.clone();
+        state.apply(&Edit::Recovered { ends, void: Vec::new(), next_file: self.next_file() });
+        match self.replace_manifest(&state) {
             // Every write is durable, and the next open does what is left undone here.
             Err(full) if full.kind() == ErrorKind::NoSpace => Ok(()),
-            replaced => replaced.inspect_err(|failure| doubt::mark_names(&*self.env, &self.dir, failure)),
+            replaced => {
+                *catalog = state;
+                replaced
+            }
         }
     }
 }

@@ -28,12 +28,17 @@ use crate::index::Address;
 use crate::log::frame::{FRAME_HEADER_BYTES, FrameCheck, PREV_BYTES, Prev};
 use crate::log::segment::Appender;
 use crate::options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::ranges::{RangeDelete, RangeDeletes};
 use crate::record::{self, FileSalt, HEADER_BYTES_MAX, Kind, Seq};
-use crate::sync::Ordering;
 use crate::sync::epoch::{self, Guard};
+use crate::sync::{Arc, MutexGuard, Ordering};
+use crate::version::Version;
 
 /// So many retired tables of the index may wait for the worker's next turn.
 const RETIRED_MAX: u32 = 16;
+
+/// Memory for range deletes, which all versions hold.
+const RANGES_BYTES_MAX: usize = 64 << 20;
 
 /// What the commit mutex guards.
 #[derive(Debug)]
@@ -144,19 +149,21 @@ impl Drop for Unwinding<'_> {
 }
 
 impl Core {
-    /// Writes one record.
-    pub(crate) fn write_one(&self, kind: Kind, key: &[u8], value: &[u8], durability: Durability) -> Result<()> {
+    /// Writes one record. `patient`: waits for room if there is none.
+    pub(crate) fn write_one(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+        durability: Durability,
+        patient: bool,
+    ) -> Result<()> {
         check_sizes(key, value)?;
         self.check_writable()?;
         let write = Hashed::new(kind, key, value, self.hash_seed);
         let frame_len = (FRAME_HEADER_BYTES + PREV_BYTES + record::encoded_len(key.len(), value.len())) as u64;
-        let guard = epoch::pin();
-        self.index.prefetch(write.key_hash, &guard);
-
-        let mut commit = self.commit.lock();
-        let _unwinding = Unwinding::watch(self);
-        self.check_writable()?;
-        self.make_room(&mut commit, frame_len, &guard)?;
+        let Entered { guard, mut commit, unwinding: _unwinding } =
+            self.enter(frame_len, patient, |guard| self.index.prefetch(write.key_hash, guard))?;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
@@ -166,8 +173,9 @@ impl Core {
         let address = address(active.slot, record_at)?;
 
         let mut partition = self.index.lock(write.key_hash);
-        let place = partition.find(write.key_hash, &guard, |a| self.is_key(a, key, &guard))?;
-        let prev = self.prev(place.address(), &guard).encode();
+        let mut replaced = Replaced::default();
+        let place = partition.find(write.key_hash, &guard, |a| replaced.is_key(self, a, key, &guard))?;
+        let prev = replaced.prev(self, &guard).encode();
 
         // Frame header, prev and record header in one store, then key and value.
         let mut record_head: Head = [0; PREV_BYTES + HEADER_BYTES_MAX];
@@ -185,6 +193,7 @@ impl Core {
         self.publish(active, offset + frame_len, durability)?;
         let retired = partition.set(place, write.key_hash, address, &guard);
         drop(partition);
+        replaced.count_dead();
         commit.next_seq = seq + 1;
         self.count_retired(&mut commit, u32::from(retired));
         commit.count(1, key.len() + value.len(), frame_len);
@@ -196,22 +205,21 @@ impl Core {
         if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) }
     }
 
-    /// Writes all of `batch`, or nothing.
-    pub(crate) fn write_batch(&self, batch: &Batch, durability: Durability) -> Result<()> {
+    /// Writes all of `batch`, or nothing. `patient`: waits for room if there is none.
+    pub(crate) fn write_batch(&self, batch: &Batch, durability: Durability, patient: bool) -> Result<()> {
         self.check_writable()?;
         let (count, frame_len) = frame_size(batch.writes())?;
         if count == 0 {
-            return if durability == Durability::Sync { self.flush() } else { Ok(()) };
+            return if durability == Durability::Sync { self.sync() } else { Ok(()) };
+        }
+        if batch.writes().any(|write| write.kind == Kind::DeleteRange) {
+            self.check_ranges()?;
         }
         let writes: Vec<_> =
             batch.writes().map(|write| Hashed::new(write.kind, write.key, write.value, self.hash_seed)).collect();
-        let guard = epoch::pin();
-        writes.iter().for_each(|write| self.index.prefetch(write.key_hash, &guard));
-
-        let mut commit = self.commit.lock();
-        let _unwinding = Unwinding::watch(self);
-        self.check_writable()?;
-        self.make_room(&mut commit, frame_len, &guard)?;
+        let Entered { guard, mut commit, unwinding: _unwinding } = self.enter(frame_len, patient, |guard| {
+            writes.iter().for_each(|write| self.index.prefetch(write.key_hash, guard));
+        })?;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
@@ -227,8 +235,12 @@ impl Core {
         // Newest first, and a key's newest write only: a reader may find an entry as soon as it is set, and take it if the batch
         // becomes visible meanwhile, so what the batch itself overwrites must never be found.
         for (write, address) in writes.iter().zip(addresses).rev() {
+            if write.kind == Kind::DeleteRange {
+                continue;
+            }
             let mut partition = self.index.lock(write.key_hash);
-            let place = partition.find(write.key_hash, &guard, |a| self.is_key(a, write.key, &guard));
+            let mut replaced = Replaced::default();
+            let place = partition.find(write.key_hash, &guard, |a| replaced.is_key(self, a, write.key, &guard));
             // The same search succeeded a moment ago: what fails now is memory. The frame is published, so its numbers are taken.
             let place = place.inspect_err(|failure| self.poison(failure))?;
             let overwritten = place
@@ -236,8 +248,10 @@ impl Core {
                 .is_some_and(|newer| newer.slot() == address.slot() && newer.offset() > address.offset());
             if !overwritten {
                 retired += u32::from(partition.set(place, write.key_hash, address, &guard));
+                replaced.count_dead();
             }
         }
+        self.hide_ranges(&writes, first_seq, &guard);
         self.count_retired(&mut commit, retired);
         let last_seq = first_seq + u64::from(count) - 1;
         commit.next_seq = last_seq + 1;
@@ -267,8 +281,11 @@ impl Core {
         let mut at = offset + FRAME_HEADER_BYTES as u64;
         for (seq, write) in (first_seq..).zip(writes) {
             // A key that the batch writes twice gets the same prev twice: no reader's number falls inside a batch.
-            let replaced = self.index.find(write.key_hash, guard, |a| self.is_key(a, write.key, guard))?;
-            let prev = self.prev(replaced, guard).encode();
+            let mut replaced = Replaced::default();
+            if write.kind != Kind::DeleteRange {
+                self.index.find(write.key_hash, guard, |a| replaced.is_key(self, a, write.key, guard))?;
+            }
+            let prev = replaced.prev(self, guard).encode();
             let record_at = at + PREV_BYTES as u64;
             let mut record_head: Head = [0; PREV_BYTES + HEADER_BYTES_MAX];
             let (n, sum) = write.encode(seq, prev, salt, record_at, &mut record_head);
@@ -284,6 +301,34 @@ impl Core {
         active.appender.store(offset, &head);
         active.appender.store(offset + head.len() as u64, &check.finish(salt, offset).to_le_bytes());
         Ok(addresses)
+    }
+
+    /// Range deletes are in memory, in every version and in the manifest until merges have applied them.
+    fn check_ranges(&self) -> Result<()> {
+        let bytes = self.version.load(&epoch::pin()).ranges.bytes();
+        if bytes <= RANGES_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the range deletes that merges have not applied yet take {bytes} bytes, more than {RANGES_BYTES_MAX}: compact the store, or wait until merges get to them"
+        );
+        Err(Error::new(ErrorKind::NoSpace, message))
+    }
+
+    /// Puts a batch's range deletes into the version, before anybody sees their numbers.
+    fn hide_ranges(&self, writes: &[Hashed<'_>], first_seq: Seq, guard: &Guard) {
+        let mut ranges = None;
+        for (seq, write) in (first_seq..).zip(writes) {
+            if write.kind == Kind::DeleteRange && write.key < write.value {
+                let range = RangeDelete { start: write.key.to_vec(), stop: write.value.to_vec(), seq };
+                let before = ranges.unwrap_or_else(|| RangeDeletes::clone(&self.version.load(guard).ranges));
+                ranges = Some(before.with(range));
+            }
+        }
+        if let Some(ranges) = ranges {
+            let version = Version { ranges: Arc::new(ranges), ..self.version.load(guard).clone() };
+            self.version.replace(Arc::new(version), guard);
+        }
     }
 
     /// Tells the worker of garbage now and then.
@@ -317,17 +362,81 @@ impl Core {
         Ok(())
     }
 
-    /// The place of the record at `address`, as a `prev`. Every key of the store is in the index: absent there is absent.
+    /// Takes the commit mutex when the active segment has room for a frame of `len` bytes. `prefetch` is called before.
     #[inline]
-    fn prev(&self, address: Option<Address>, guard: &Guard) -> Prev {
-        match address {
-            None => Prev::None,
-            Some(address) => match self.files.get(address.slot(), guard) {
-                Some(File { number, .. }) => Prev::At(*number, address.offset()),
-                None => Prev::Unknown,
-            },
+    fn enter(&self, len: u64, patient: bool, prefetch: impl Fn(&Guard)) -> Result<Entered<'_>> {
+        loop {
+            let guard = epoch::pin();
+            prefetch(&guard);
+            let mut commit = self.commit.lock();
+            let unwinding = Unwinding::watch(self);
+            self.check_writable()?;
+            if self.make_room(&mut commit, len, &guard)? {
+                return Ok(Entered { guard, commit, unwinding });
+            }
+            // Neither lock nor epoch is held while it waits.
+            drop(unwinding);
+            drop(commit);
+            drop(guard);
+            if !patient {
+                return Err(would_block());
+            }
+            self.wait_for_room()?;
         }
     }
+}
+
+/// The commit mutex, and what goes with it. Fields are dropped in order.
+struct Entered<'a> {
+    unwinding: Unwinding<'a>,
+    commit: MutexGuard<'a, Commit>,
+    guard: Guard,
+}
+
+/// The version that a write replaces.
+#[derive(Default)]
+struct Replaced<'g> {
+    file: Option<&'g File>,
+    offset: u64,
+    len: u64,
+}
+
+impl<'g> Replaced<'g> {
+    /// Is the record at `address` one of `key`? Then it is the one. A damaged one is an error: it might be.
+    #[inline]
+    fn is_key(&mut self, core: &'g Core, address: Address, key: &[u8], guard: &'g Guard) -> Result<bool> {
+        let (file, bytes, header) = core.record(address, guard)?;
+        if header.key(&bytes) == key {
+            *self = Replaced { file: Some(file), offset: address.offset(), len: header.len() as u64 };
+            return Ok(true);
+        }
+        // The tag matched and the key does not: by chance, once in some ten thousand searches, or because the key is damaged.
+        file.check(&bytes, &header, address.offset())?;
+        Ok(false)
+    }
+
+    /// Where it stands, as a `prev`. What is not in the index is absent, unless a slice is not covered.
+    #[inline]
+    fn prev(&self, core: &Core, guard: &Guard) -> Prev {
+        match self.file {
+            Some(file) => Prev::At(file.number, self.offset),
+            None if core.version.load(guard).uncovered => Prev::Unknown,
+            None => Prev::None,
+        }
+    }
+
+    /// It is not its key's newest version any more.
+    #[inline]
+    fn count_dead(&self) {
+        if let Some(file) = self.file.filter(|file| file.is_table()) {
+            file.add_dead(self.len);
+        }
+    }
+}
+
+#[cold]
+fn would_block() -> Error {
+    Error::new(ErrorKind::WouldBlock, "the write would have to wait until a flush has made room")
 }
 
 /// The address of a record at `offset` of the file in `slot`.

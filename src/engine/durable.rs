@@ -12,6 +12,8 @@
 //! tried again: the kernel may have dropped what it could not write and call the next try a success. For the same reason it leaves
 //! a mark for the next open (see [`doubt`]).
 
+use std::path::Path;
+
 use crate::engine::Core;
 use crate::engine::commit::Commit;
 use crate::engine::doubt;
@@ -28,7 +30,7 @@ pub(crate) struct Syncing {
 
 impl Core {
     /// Makes everything acknowledged before the call durable.
-    pub(crate) fn flush(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         self.check_writable()?;
         self.sync_to(self.visible.load(Ordering::Acquire))
     }
@@ -80,19 +82,19 @@ impl Core {
 
     /// Makes the directory's entries durable. One thread at a time, so that nobody takes the success of a second try for the
     /// truth between another's failure and the poisoning.
-    pub(crate) fn sync_entries(&self) -> Result<()> {
+    pub(crate) fn sync_entries(&self, dir: &Path) -> Result<()> {
         let _turn = self.entries.lock();
         if self.failure().is_some() {
             return Err(self.poisoned());
         }
-        self.env.sync_dir(&self.dir).map_err(|failure| self.sync_failed(failure))
+        self.env.sync_dir(dir).map_err(|failure| self.sync_failed(failure))
     }
 
     fn sync_segments(&self, syncing: &mut Syncing) -> Result<()> {
         let files = self.unsynced.lock().clone();
         let Some(last) = files.last() else { return Ok(()) };
         if last.number > syncing.entries_synced {
-            self.sync_entries()?;
+            self.sync_entries(&self.dir)?;
             syncing.entries_synced = last.number;
         }
         for file in &files {

@@ -8,7 +8,7 @@ use crate::engine::Core;
 use crate::env::Spawned;
 use crate::error::Result;
 use crate::record::Seq;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering, epoch};
 
 /// The users' share of a core; closes it when the last one goes.
 #[derive(Debug)]
@@ -19,10 +19,13 @@ impl Handle {
     pub(crate) fn start(core: Core) -> Result<Arc<Handle>> {
         let core = Arc::new(core);
         let handle = Arc::new(Handle(Arc::clone(&core)));
-        if !core.options.read_only {
+        // A store that is only read has a worker if there are tables, to fill the index from.
+        if !core.options.read_only || core.version.load(&epoch::pin()).uncovered {
             let env = Arc::clone(&core.env);
-            if let Spawned::Thread(thread) = env.spawn("kvs-worker", Box::new(move || core.run_worker()))? {
-                handle.0.set_worker(thread);
+            core.threaded.store(true, Ordering::Relaxed);
+            match env.spawn("kvs-worker", Box::new(move || core.run_worker()))? {
+                Spawned::Thread(thread) => handle.0.set_worker(thread),
+                Spawned::Stepped => handle.0.threaded.store(false, Ordering::Relaxed),
             }
         }
         Ok(handle)

@@ -5,12 +5,15 @@
 //! | lock | guards | held for |
 //! |---|---|---|
 //! | `closing` | that a store is closed once | a whole close |
+//! | `background` | that one thread flushes, merges and covers at a time; runs change under it only | a piece of the worker's work |
+//! | `compacting` | what callers of `compact` wait for | a few instructions |
+//! | `catalog` | what the manifest says | a replacement of the manifest |
 //! | `syncing` | that one thread syncs at a time | an fdatasync |
 //! | `commit` | the one order of all writes: sequence numbers, the active segment, the version | about 150 ns a write; a rotation |
 //! | `spare` | the prepared segment and file numbers | making a segment |
 //! | `entries` | that the directory is not synced again after a failure | a sync of the directory |
 //! | a partition of `index` | that part of the index | one change |
-//! | `unsynced`, `snapshots`, `files`, `graveyard` | a small collection each | a few instructions |
+//! | `unsynced`, `snapshots`, `files`, `graveyard`, `leaving`, `room` | a small collection each | a few instructions |
 //!
 //! Readers take none of them, except that a snapshot registers. What they follow: `version` and `files` under an epoch guard,
 //! `index` by its own protocol, `visible` as below.
@@ -18,39 +21,53 @@
 //! Publication (invariants of `visible`):
 //!
 //! 1. `visible = s` means that every write up to `s` is complete in its segment, below that segment's published end, and in
-//!    the index, and that its memtable is in the version. One Release store after all of these; readers load it with Acquire first.
+//!    the index, and that its memtable and its range deletes are in the version. One Release store after all of these; readers load it with Acquire first.
 //! 2. It moves from one batch's last number to the next batch's last: nobody sees half a batch.
 //! 3. It never falls, and `durable <= visible`.
 
 pub mod close;
 pub mod commit;
+pub mod compaction;
+pub mod coverage;
 pub mod doubt;
 pub mod durable;
+pub mod flush;
 pub mod handle;
+pub mod output;
+pub mod picking;
 pub mod read;
 pub mod recovery;
 pub mod segments;
+pub mod signal;
+pub mod statistics;
+pub mod tables;
 pub mod verify;
 pub mod worker;
 
 use std::path::PathBuf;
 
+use crate::cache::Cache;
+use crate::engine::compaction::{Asked, Background};
+use crate::engine::flush::Room;
+use crate::engine::tables::Leaving;
 use crate::env::{DirLock, Env, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{EpochCell, File, Files, Graveyard};
+use crate::files::{Bytes, EpochCell, File, Files, Graveyard};
 use crate::index::{Address, Index};
 use crate::manifest::State;
-use crate::metrics::Stats;
 use crate::options::Options;
 use crate::record::{Header, Seq};
 use crate::snapshot::Registry;
-use crate::sync::epoch::{self, Guard};
-use crate::sync::{Arc, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+use crate::sync::epoch::Guard;
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+use crate::table::Io;
 use crate::version::Version;
 use commit::Commit;
 use segments::Spare;
-use worker::Signal;
+use signal::Signal;
 
+/// More sealed segments than this are flushed, however small.
+pub(crate) const LOGS_MAX: usize = 8;
 /// Set in `Core::state` when the store is closed.
 const CLOSED: u8 = 1;
 /// Set in `Core::state` when writes are refused.
@@ -65,6 +82,8 @@ pub struct Core {
     pub(crate) database: u128,
     pub(crate) hash_seed: u64,
     pub(crate) segment_kind: SegmentKind,
+    pub(crate) table_io: Io,
+    pub(crate) cache: Arc<Cache>,
 
     pub(crate) files: Files,
     pub(crate) index: Index,
@@ -78,6 +97,20 @@ pub struct Core {
     pub(crate) durable: AtomicU64,
 
     pub(crate) commit: Mutex<Commit>,
+    /// Held by whoever flushes, merges or covers.
+    pub(crate) background: Mutex<Background>,
+    /// What the manifest says.
+    pub(crate) catalog: Mutex<State>,
+    /// Files that are not part of the store any more and that somebody may still read.
+    pub(crate) leaving: Mutex<Vec<Leaving>>,
+    /// How many those are.
+    pub(crate) leaving_count: AtomicU64,
+    /// Bytes of records that merges have read since the last flush. Only the holder of `background` writes it: Relaxed.
+    pub(crate) merged_since_flush: AtomicU64,
+    /// Bytes of records in the last flush. As above.
+    pub(crate) last_flush_bytes: AtomicU64,
+    pub(crate) room: Room,
+    pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
     pub(crate) spare: Mutex<Spare>,
     pub(crate) syncing: Mutex<durable::Syncing>,
     /// Held while the directory is synced: see [`Core::sync_entries`].
@@ -90,9 +123,13 @@ pub struct Core {
     state: AtomicU8,
     /// The first failure; set before POISONED.
     failure: OnceLock<Error>,
+    /// What stopped merges: damage.
+    pub(crate) merge_failure: OnceLock<Error>,
     pub(crate) closing: Mutex<close::Closing>,
-    pub(crate) signal: Signal,
+    pub(crate) signal: Arc<Signal>,
     pub(crate) counters: Counters,
+    /// The worker runs in a thread of its own.
+    pub(crate) threaded: AtomicBool,
     /// Fork generation at open; another one now means that this is a child process.
     fork_generation: u64,
 }
@@ -102,6 +139,14 @@ pub struct Core {
 pub(crate) struct Counters {
     pub syncs: AtomicU64,
     pub iterators: AtomicU64,
+    pub stalls: AtomicU64,
+    pub stall_nanos: AtomicU64,
+    pub flushes: AtomicU64,
+    pub flush_bytes_written: AtomicU64,
+    pub merges: AtomicU64,
+    pub merge_steps: AtomicU64,
+    pub merge_bytes_read: AtomicU64,
+    pub merge_bytes_written: AtomicU64,
 }
 
 /// What recovery hands to a new core.
@@ -112,6 +157,8 @@ pub(crate) struct Parts {
     /// What the manifest says.
     pub state: State,
     pub segment_kind: SegmentKind,
+    pub table_io: Io,
+    pub cache: Arc<Cache>,
     pub files: Files,
     pub index: Index,
     pub version: Version,
@@ -129,6 +176,7 @@ impl Core {
         let segment_bytes_min = parts.options.segment_bytes_min;
         let seen = parts.next_seq - 1;
         Core {
+            threaded: AtomicBool::new(false),
             fork_generation: parts.env.fork_generation(),
             env: parts.env,
             dir: parts.dir,
@@ -136,6 +184,8 @@ impl Core {
             database: parts.state.database,
             hash_seed: parts.state.hash_seed,
             segment_kind: parts.segment_kind,
+            table_io: parts.table_io,
+            cache: parts.cache,
             files: parts.files,
             index: parts.index,
             version: EpochCell::new(Arc::new(parts.version), Arc::clone(&graveyard)),
@@ -144,14 +194,23 @@ impl Core {
             visible: CachePadded::new(AtomicU64::new(seen)),
             durable: AtomicU64::new(seen),
             commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes)),
+            background: Mutex::default(),
+            catalog: Mutex::new(parts.state),
+            leaving: Mutex::default(),
+            leaving_count: AtomicU64::new(0),
+            merged_since_flush: AtomicU64::new(0),
+            last_flush_bytes: AtomicU64::new(0),
+            room: Room::default(),
+            compacting: Mutex::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
             syncing: Mutex::default(),
             entries: Mutex::default(),
             unsynced: Mutex::default(),
             state: AtomicU8::new(0),
             failure: OnceLock::new(),
-            closing: Mutex::new(close::Closing::new(parts.lock, parts.state, parts.next_file)),
-            signal: Signal::default(),
+            merge_failure: OnceLock::new(),
+            closing: Mutex::new(close::Closing::new(parts.lock, parts.next_file)),
+            signal: Arc::default(),
             counters: Counters::default(),
         }
     }
@@ -199,6 +258,7 @@ impl Core {
         let _ = self.failure.set(failure.clone());
         // Release pairs with the Acquire that `OnceLock::get` makes on its own; Relaxed would do.
         self.state.fetch_or(POISONED, Ordering::Release);
+        self.room.tell(Some(&self.poisoned()));
     }
 
     /// The error of a write that an earlier failure forbids.
@@ -219,66 +279,49 @@ impl Core {
     #[inline]
     pub(crate) fn is_key(&self, address: Address, key: &[u8], guard: &Guard) -> Result<bool> {
         let (file, bytes, header) = self.record(address, guard)?;
-        let found = header.key(bytes);
-        if found == key {
+        if header.key(&bytes) == key {
             return Ok(true);
         }
-        // The tag matched and the key does not: by chance, once in some ten thousand searches, or because the key is damaged.
-        file.check(bytes, &header, address.offset())?;
+        file.check(&bytes, &header, address.offset())?;
         Ok(false)
     }
 
     /// The record at `address`, not verified.
     #[inline]
-    pub(crate) fn record<'g>(&'g self, address: Address, guard: &'g Guard) -> Result<(&'g File, &'g [u8], Header)> {
+    pub(crate) fn record<'g>(&'g self, address: Address, guard: &'g Guard) -> Result<(&'g File, Bytes<'g>, Header)> {
         let Some(file) = self.files.get(address.slot(), guard) else {
             return Err(Error::new(
                 ErrorKind::Internal,
                 format!("the index names slot {} without a file", address.slot()),
             ));
         };
-        let bytes = file.tail(address.offset());
-        match Header::decode(bytes) {
-            Some(header) => Ok((file, bytes, header)),
-            None => {
-                Err(file.corrupt(address.offset(), "the log is damaged in memory: no record where one was written"))
-            }
+        let (bytes, header) = file.record_at(address.offset())?;
+        Ok((file, bytes, header))
+    }
+
+    /// Is there a thread that does what the worker should?
+    pub(crate) fn has_worker(&self) -> bool {
+        // Relaxed: set once, before anybody else has the core.
+        self.threaded.load(Ordering::Relaxed)
+    }
+
+    /// Lets the worker look whether a file that left the store can go now.
+    pub(crate) fn tell_if_leaving(&self) {
+        // Relaxed: a hint; the worker itself looks under the lock.
+        if self.leaving_count.load(Ordering::Relaxed) > 0 {
+            self.signal.tell_garbage();
         }
     }
 
-    /// The store's numbers now. Zeros in a forked child: the locks may be held by threads that are not there.
-    pub(crate) fn stats(&self) -> Stats {
-        if self.is_forked() {
-            return Stats::default();
-        }
-        let (snapshots, oldest) = self.snapshots.summary();
-        let version = self.version.pin(&epoch::pin());
-        let totals = self.commit.lock().totals;
-        Stats {
-            writes: totals.writes,
-            commits: totals.commits,
-            user_bytes_written: totals.user_bytes,
-            log_bytes_written: totals.log_bytes,
-            rotations: totals.rotations,
-            syncs: self.counters.syncs.load(Ordering::Relaxed),
-            iterators: self.counters.iterators.load(Ordering::Relaxed),
-            visible_seq: self.visible.load(Ordering::Acquire),
-            durable_seq: self.durable.load(Ordering::Acquire),
-            index_keys: self.index.len(),
-            snapshots: snapshots as u64,
-            oldest_snapshot_seq: oldest.unwrap_or(0),
-            segments: version.memtables.len() as u64,
-            log_bytes: version.memtables.iter().map(|m| m.file.end()).sum(),
-            log_bytes_allocated: version.memtables.iter().map(|m| m.file.memory().len() as u64).sum(),
-            index_bytes: self.index.bytes(),
-            order_bytes: version.memtables.iter().map(|m| m.order_bytes() as u64).sum(),
-            poisoned: u64::from(self.failure().is_some()),
-        }
+    /// Damage that stops merges, for `stats` and the next `compact`.
+    pub(crate) fn note_background_failure(&self, failure: &Error) {
+        // The first one stands.
+        let _ = self.merge_failure.set(failure.clone());
     }
 }
 
 #[cold]
-fn closed() -> Error {
+pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the store is closed; open it again")
 }
 

@@ -2,57 +2,85 @@
 //!
 //! ```text
 //! get(k, snap)
-//!  1 pin an epoch
+//!  1 pin an epoch; V = version
 //!  2 S = snap, or visible (Acquire)
-//!  3 a = index.find(k)                      keys compared in the record; every key is in the index, so none is ABSENT
-//!  4 r = the record at a, verified
-//!  5 no snap and r.seq > S: S = visible     a write that published since step 2
-//!  6 while r.seq > S: follow r.prev; NONE is ABSENT; UNKNOWN, another key, damage or 16 hops: search in order
-//!  7 a tombstone is ABSENT
-//!  8 copy or pin the value; unpin
+//!  3 a = index.find(k)                      keys compared in the record
+//!  4 none: c = what V's uncovered slices hold of k, newest first; no such slice, or nothing in them, is ABSENT; go to 9
+//!  5 r = the record at a, verified; in a table and no snap: c = r, go to 9             flushed implies published
+//!  6 no snap and r.seq > S: S = visible     a write that published since step 2
+//!  7 while r.seq > S: follow r.prev; NONE is ABSENT; UNKNOWN, flushed, another key, damage or 16 hops: search in order
+//!  8 c = r
+//!  9 c is a tombstone, or under a range delete of V between c.seq and S: ABSENT
+//! 10 copy or pin the value; unpin
 //! ```
 //!
-//! Step 5 is linearizable: the slot held `r` when it was read, so `r` is, at the moment of its publication or of the
+//! Step 6 is linearizable: the slot held `r` when it was read, so `r` is, at the moment of its publication or of the
 //! read, whichever is later, the newest visible version. (A commit sets each key's slot once, to its last write.)
+//!
+//! The version is loaded before the index is searched: a slice is uncovered first and emptied of entries a grace period later, so
+//! whoever takes a miss for final holds a version from before. It may be older than the records that are found, which is no
+//! harm: what it is asked for are slices that are not covered, and range deletes, which enter the version before they publish.
+//!
+//! A merge that drops a key's last version installs its version first and removes the entry then. So a reader that found something older in an
+//! uncovered slice looks whether the version is still the one that it began with; if not, the entry may have gone meanwhile, and
+//! it starts again.
+//!
+//! The search in order needs a version that has everything up to `S`: it is loaded before `S`, and if it changed meanwhile the
+//! search starts again. A registered snapshot is older than any version that can be loaded.
 
 use crate::coding;
+use crate::cursor::{self, Cursor, RunWalk};
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::File;
+use crate::files::{Bytes, File};
 use crate::log::frame::{self, Prev};
 use crate::memtable::cursor::RunCursor;
-use crate::memtable::order::record_at;
-use crate::merging::shared_prefix;
 use crate::ranges::RangeDeletes;
 use crate::record::{Header, Kind, Seq};
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, Ordering};
+use crate::table::reader::Found;
+use crate::value::Value;
 use crate::version::Version;
 
 /// A chain of versions is followed so far before the key is searched in order.
 const HOPS_MAX: usize = 16;
 
-/// A value that outlives the epoch: its file, where it starts and how long it is.
-pub(crate) type Pinned = (Arc<File>, usize, usize);
-
 /// A version that a reader sees.
 pub(crate) struct Located<'g> {
-    pub file: &'g File,
-    pub slot: u16,
-    pub bytes: &'g [u8],
-    pub header: Header,
-    pub offset: u64,
+    file: &'g File,
+    holder: Holder<'g>,
+    bytes: Bytes<'g>,
+    header: Header,
+    offset: u64,
+}
+
+/// By what the file is held on to.
+#[derive(Clone, Copy)]
+enum Holder<'g> {
+    Slot(u16),
+    Arc(&'g Arc<File>),
 }
 
 impl<'g> Located<'g> {
+    fn of_table(file: &'g Arc<File>, found: Found<'g>) -> Located<'g> {
+        Located { file, holder: Holder::Arc(file), bytes: found.bytes, header: found.header, offset: found.offset }
+    }
+
     #[inline]
     fn check(&self, key_hash: u64) -> Result<()> {
-        self.file.check_hashed(self.bytes, &self.header, key_hash, self.offset)
+        self.file.check_hashed(&self.bytes, &self.header, key_hash, self.offset)
+    }
+
+    #[inline]
+    fn seq(&self) -> Seq {
+        self.header.seq()
     }
 
     /// The value.
-    pub fn value(&self) -> &'g [u8] {
-        self.header.value(self.bytes)
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        self.header.value(&self.bytes)
     }
 }
 
@@ -66,32 +94,81 @@ impl Core {
         guard: &'g Guard,
     ) -> Result<Option<Located<'g>>> {
         let key_hash = coding::hash_seeded(key, self.hash_seed);
+        let version = self.version.load(guard);
         // Acquire pairs with the Release in the commit: everything up to this number is in the index.
         let mut seq = snapshot.unwrap_or_else(|| self.visible.load(Ordering::Acquire));
         let mut found = None;
         self.index.find(key_hash, guard, |address| {
             let (file, bytes, header) = self.record(address, guard)?;
             let offset = address.offset();
-            if header.key(bytes) != key {
+            if header.key(&bytes) != key {
                 // By chance, or because the key is damaged.
-                file.check(bytes, &header, offset)?;
+                file.check(&bytes, &header, offset)?;
                 return Ok::<bool, Error>(false);
             }
-            found = Some(Located { file, slot: address.slot(), bytes, header, offset });
+            found = Some(Located { file, holder: Holder::Slot(address.slot()), bytes, header, offset });
             Ok(true)
         })?;
-        let Some(mut located) = found else { return Ok(None) };
-        located.check(key_hash)?;
-        if located.header.seq() > seq && snapshot.is_none() {
-            seq = self.visible.load(Ordering::Acquire);
+        let located = match found {
+            Some(located) => {
+                located.check(key_hash)?;
+                self.settle(located, key, key_hash, snapshot, &mut seq, guard)?
+            }
+            None if version.uncovered => {
+                let found = self.uncovered(version, key, key_hash, snapshot, &mut seq, guard)?;
+                if found.is_some() && !std::ptr::eq(version, self.version.load(guard)) {
+                    return self.locate(key, snapshot, guard);
+                }
+                found
+            }
+            None => None,
+        };
+        let Some(located) = located else { return Ok(None) };
+        let hidden = !version.ranges.is_empty() && version.ranges.hides(key, located.seq(), seq);
+        Ok((located.header.kind == Kind::Put && !hidden).then_some(located))
+    }
+
+    /// Steps 5 to 8: the version at `seq`, given the newest one.
+    #[inline]
+    fn settle<'g>(
+        &'g self,
+        newest: Located<'g>,
+        key: &[u8],
+        key_hash: u64,
+        snapshot: Option<Seq>,
+        seq: &mut Seq,
+        guard: &'g Guard,
+    ) -> Result<Option<Located<'g>>> {
+        if newest.seq() <= *seq {
+            return Ok(Some(newest));
         }
-        if located.header.seq() > seq {
-            match self.older(located, key, key_hash, seq, guard)? {
-                Some(older) => located = older,
-                None => return Ok(None),
+        if snapshot.is_none() {
+            *seq = self.visible.load(Ordering::Acquire);
+            if newest.seq() <= *seq {
+                return Ok(Some(newest));
             }
         }
-        Ok((located.header.kind == Kind::Put).then_some(located))
+        self.older(newest, key, key_hash, snapshot, seq, guard)
+    }
+
+    /// Step 4.
+    #[cold]
+    fn uncovered<'g>(
+        &'g self,
+        version: &'g Version,
+        key: &[u8],
+        key_hash: u64,
+        snapshot: Option<Seq>,
+        seq: &mut Seq,
+        guard: &'g Guard,
+    ) -> Result<Option<Located<'g>>> {
+        for slice in version.runs.iter().filter_map(|run| run.slice_of(key)).filter(|slice| !slice.covered) {
+            if let Some(found) = slice.table.find(key, key_hash)? {
+                let newest = Located::of_table(slice.table.file(), found);
+                return self.settle(newest, key, key_hash, snapshot, seq, guard);
+            }
+        }
+        Ok(None)
     }
 
     /// The newest version of `key` that is at most `seq`, given a newer one.
@@ -101,42 +178,61 @@ impl Core {
         mut newer: Located<'g>,
         key: &[u8],
         key_hash: u64,
-        seq: Seq,
+        snapshot: Option<Seq>,
+        seq: &mut Seq,
         guard: &'g Guard,
     ) -> Result<Option<Located<'g>>> {
         let version = self.version.load(guard);
         for _ in 0..HOPS_MAX {
+            if newer.file.is_table() {
+                break;
+            }
             let (number, offset) = match frame::prev_of(newer.file, newer.offset) {
                 Prev::None => return Ok(None),
                 Prev::Unknown => break,
                 Prev::At(number, offset) => (number, offset),
             };
+            // In a segment that was flushed meanwhile, or in a table: the ordered search finds what became of it.
             let Some(memtable) = version.memtable(number) else { break };
-            let (bytes, header) = record_at(&memtable.file, offset)?;
-            let older = Located { file: &memtable.file, slot: memtable.slot, bytes, header, offset };
-            if header.key(bytes) != key || header.kind == Kind::DeleteRange {
+            let (bytes, header) = crate::memtable::order::record_at(&memtable.file, offset)?;
+            let holder = Holder::Arc(&memtable.file);
+            let older = Located { file: &memtable.file, holder, bytes: Bytes::Mapped(bytes), header, offset };
+            if header.key(bytes) != key {
                 // Damage, or a hint that leads elsewhere: then the ordered search says what is there.
                 older.file.check(bytes, &header, offset)?;
                 break;
             }
             older.check(key_hash)?;
-            if header.seq() >= newer.header.seq() {
+            if older.seq() >= newer.seq() {
                 break;
             }
-            if header.seq() <= seq {
+            if older.seq() <= *seq {
                 return Ok(Some(older));
             }
             newer = older;
         }
-        for memtable in version.memtables.iter().rev() {
-            if let Some((offset, header)) = memtable.search(key, seq)? {
-                let bytes = memtable.file.tail(offset);
-                let found = Located { file: &memtable.file, slot: memtable.slot, bytes, header, offset };
-                found.check(key_hash)?;
-                return Ok(Some(found));
+        self.search(key, key_hash, snapshot, seq, guard)
+    }
+
+    /// The newest version of `key` that is at most `seq`, found by order.
+    fn search<'g>(
+        &'g self,
+        key: &[u8],
+        key_hash: u64,
+        snapshot: Option<Seq>,
+        seq: &mut Seq,
+        guard: &'g Guard,
+    ) -> Result<Option<Located<'g>>> {
+        loop {
+            let version = self.version.load(guard);
+            if snapshot.is_none() {
+                *seq = self.visible.load(Ordering::Acquire);
+            }
+            let found = search_version(version, key, key_hash, *seq)?;
+            if snapshot.is_some() || std::ptr::eq(version, self.version.load(guard)) {
+                return Ok(found);
             }
         }
-        Ok(None)
     }
 
     /// Calls `with` with the version of `key` that a reader sees, if there is one.
@@ -152,21 +248,24 @@ impl Core {
         Ok(self.locate(key, snapshot, &guard)?.map(|located| with(&located)))
     }
 
-    /// As `get`, and holds on to the file.
-    pub(crate) fn get_pinned(&self, key: &[u8], snapshot: Option<Seq>) -> Result<Option<Pinned>> {
+    /// As `get`, and holds on to the value.
+    pub(crate) fn get_pinned(&self, key: &[u8], snapshot: Option<Seq>) -> Result<Option<Value>> {
         self.check_open()?;
         let guard = epoch::pin();
         let Some(located) = self.locate(key, snapshot, &guard)? else { return Ok(None) };
-        let at = located.offset as usize + located.header.value_at();
-        let len = located.header.value_len as usize;
-        match self.files.pin(located.slot, &guard) {
-            Some(file) => Ok(Some((file, at, len))),
-            None => Err(Error::new(ErrorKind::Internal, format!("slot {} has lost its file", located.slot))),
+        let (at, len) = (located.header.value_at(), located.header.value_len as usize);
+        let file = match located.holder {
+            Holder::Arc(file) => Some(Arc::clone(file)),
+            Holder::Slot(slot) => self.files.pin(slot, &guard),
+        };
+        match file {
+            Some(file) => Ok(Some(Value::pin(&file, &located.bytes, located.offset, at, len))),
+            None => Err(Error::new(ErrorKind::Internal, "a slot has lost its file under a reader")),
         }
     }
 
     /// Looks up many keys at one point in time.
-    pub(crate) fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], snapshot: Option<Seq>) -> Result<Vec<Option<Pinned>>> {
+    pub(crate) fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], snapshot: Option<Seq>) -> Result<Vec<Option<Value>>> {
         self.check_open()?;
         let registered = snapshot.is_none().then(|| self.register_snapshot());
         let seq = snapshot.or(registered);
@@ -185,17 +284,17 @@ impl Core {
     /// Registers a snapshot of what is visible now.
     pub(crate) fn register_snapshot(&self) -> Seq {
         // Acquire pairs with the Release in the commit.
-        self.snapshots.register(|| self.visible.load(Ordering::Acquire))
+        self.snapshots.register(self.env.now(), || self.visible.load(Ordering::Acquire))
     }
 
-    /// Sorted sources that hold every key from `start` up to but without `stop`, the number at which to read them, and
-    /// the range deletes that hide some of what they hold.
+    /// Sorted sources that hold every key from `start` up to but without `stop`, the number at which to read them, and the range
+    /// deletes among them.
     pub(crate) fn cursors(
         &self,
         start: Option<&[u8]>,
         stop: Option<&[u8]>,
         snapshot: Option<Seq>,
-    ) -> Result<(Vec<RunCursor>, Seq, Arc<RangeDeletes>)> {
+    ) -> Result<(Vec<Cursor>, Seq, Arc<RangeDeletes>)> {
         self.check_open()?;
         // Relaxed: a statistic.
         self.counters.iterators.fetch_add(1, Ordering::Relaxed);
@@ -205,14 +304,18 @@ impl Core {
             for run in memtable.runs()? {
                 let cursor = RunCursor::new(run, start, stop)?;
                 if !cursor.is_empty() {
-                    cursors.push(cursor);
+                    cursors.push(Cursor::Memtable(cursor, memtable.slot));
                 }
             }
         }
-        let skip = shared_by_all(&cursors)?;
-        cursors.iter_mut().for_each(|cursor| cursor.set_skip(skip));
-        // None: nothing writes range deletes yet. They will be the version's.
-        Ok((cursors, seq, Arc::default()))
+        for run in &version.runs {
+            let walk = RunWalk::new(Arc::clone(run), start.map(Arc::from), stop.map(Arc::from), None);
+            if !walk.is_empty() {
+                cursors.push(Cursor::Run(walk));
+            }
+        }
+        cursor::share_prefix(&mut cursors)?;
+        Ok((cursors, seq, Arc::clone(&version.ranges)))
     }
 
     /// A version and a number that belong together: everything up to the number is in the version, and the version was
@@ -229,13 +332,20 @@ impl Core {
     }
 }
 
-/// How many first bytes all keys of all cursors share: what the smallest and the largest share.
-fn shared_by_all(cursors: &[RunCursor]) -> Result<usize> {
-    let mut ends: Option<(&[u8], &[u8])> = None;
-    for cursor in cursors {
-        if let Some((first, last)) = cursor.ends()? {
-            ends = Some(ends.map_or((first, last), |(low, high)| (low.min(first), high.max(last))));
+/// Memtables hold what is newer than all tables, and each of both is ordered by age.
+fn search_version<'g>(version: &'g Version, key: &[u8], key_hash: u64, seq: Seq) -> Result<Option<Located<'g>>> {
+    for memtable in version.memtables.iter().rev() {
+        if let Some((offset, header)) = memtable.search(key, seq)? {
+            let bytes = Bytes::Mapped(memtable.file.tail(offset));
+            let found = Located { file: &memtable.file, holder: Holder::Arc(&memtable.file), bytes, header, offset };
+            found.check(key_hash)?;
+            return Ok(Some(found));
         }
     }
-    Ok(ends.map_or(0, |(low, high)| shared_prefix(low, high)))
+    for slice in version.runs.iter().filter_map(|run| run.slice_of(key)) {
+        if let Some(found) = slice.table.search(key, seq)? {
+            return Ok(Some(Located::of_table(slice.table.file(), found)));
+        }
+    }
+    Ok(None)
 }

@@ -3,8 +3,9 @@
 //! ```text
 //!  1 lock; renew every file if a sync failed since the machine came up (see `doubt`); remove copies that were not finished
 //!  2 read MANIFEST (create it, and the store, if there is none)
-//!  3 next_file = max(manifest, directory) + 1
-//!  4 logs that are not void, ascending:
+//!  3 open every table that the manifest names: there, of the recorded length, with the recorded footer; anything else is Corruption
+//!    next_file = max(manifest, directory) + 1
+//!  4 logs that are not void and not in tables, ascending; the chain goes on where the flushed ones ended:
 //!  5   all zeros (prepared, never used) -> to be removed
 //!  6   a header of this store and file, whose predecessor, its end and first_seq are where the chain stands: the log follows,
 //!      and whatever stood after its predecessor's end was never part of it
@@ -14,8 +15,11 @@
 //!    number means rot -> Corruption; otherwise the rest was never promised and is void
 //! 10 fdatasync every log replayed for the first time      a replayed tail must not be lost after a later sync
 //! 11 replace the manifest by one that says `recovered`   an ambiguous chain must not appear after a second crash
-//! 12 remove void and unused logs; start the worker
+//! 12 remove void, flushed and unused logs, and tables that the manifest does not name; start the worker
 //! ```
+//!
+//! Tables are not read here, only their footers: an open costs the manifest and the log's tail. The index gets the logs' keys now and
+//! the tables' from the worker ([`coverage`](super::coverage)).
 //!
 //! Every step can be cut off and done again: nothing is removed or written before the manifest says so. A read-only open does 1
 //! to 9 in memory, under a shared lock, and writes nothing.
@@ -23,9 +27,11 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Cache;
 use crate::engine::commit::address;
 use crate::engine::doubt;
 use crate::engine::{Core, Parts};
@@ -35,16 +41,19 @@ use crate::files::{File, Files};
 use crate::index::{Address, Index};
 use crate::log;
 use crate::log::FILE_NUMBER_MAX;
-use crate::log::frame::Bad;
+use crate::log::frame::{Bad, Entry};
 use crate::log::replay::{self, all_zero};
 use crate::log::segment::{HeaderRead, Opened, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::manifest::{self, Edit, MANIFEST, State};
 use crate::memtable::Memtable;
-use crate::options::{LogBackend, Options};
-use crate::record::{Header, Seq};
+use crate::options::{LogBackend, Options, TableIo};
+use crate::ranges::{RangeDelete, RangeDeletes};
+use crate::record::{Header, Kind, Seq};
 use crate::sync::Arc;
 use crate::sync::epoch;
-use crate::version::Version;
+use crate::table::reader::Table;
+use crate::table::{self, Io};
+use crate::version::{Run, Slice, Version};
 
 /// The lock's file name.
 pub(crate) const LOCK: &str = "LOCK";
@@ -78,7 +87,18 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
         LogBackend::Positioned => SegmentKind::Positioned,
     };
 
+    let table_io = match options.table_io {
+        TableIo::Mapped => Io::Mapped,
+        TableIo::Positioned => Io::Positioned,
+        TableIo::Auto => match env.preferred_segment(dir)? {
+            SegmentKind::Mapped => Io::Mapped,
+            SegmentKind::Positioned => Io::Positioned,
+        },
+    };
+    let cache = Arc::new(Cache::new(options.cache_bytes));
+
     let mut recovery = Recovery::new(&*env, dir, &state, kind);
+    recovery.open_tables(table_io, &cache)?;
     recovery.run(&names)?;
     let settled = if options.read_only { state.clone() } else { recovery.settle()? };
     let Recovery { files, index, version, expect, last, next_file, .. } = recovery;
@@ -89,6 +109,8 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
         dir: dir.to_owned(),
         options,
         segment_kind: kind,
+        table_io,
+        cache,
         files,
         index,
         version,
@@ -169,8 +191,10 @@ struct Recovery<'a> {
     fresh: Vec<(Opened, u64)>,
     /// Logs that are not part of the store.
     void: Vec<u64>,
-    /// Logs never used, and void ones that the manifest knows already.
+    /// Logs never used, or flushed, and void ones that the manifest knows already.
     remove: Vec<u64>,
+    /// Tables that the manifest does not name.
+    orphans: Vec<u64>,
 }
 
 impl<'a> Recovery<'a> {
@@ -183,23 +207,71 @@ impl<'a> Recovery<'a> {
             files: Files::new(),
             index: Index::new(),
             version: Version::default(),
-            expect: 1,
-            last: (0, 0),
+            expect: state.flushed_seq + 1,
+            last: state.flushed_log,
             next_file: state.next_file,
             tail: None,
             broken: None,
             fresh: Vec::new(),
             void: Vec::new(),
             remove: Vec::new(),
+            orphans: Vec::new(),
         }
     }
 
-    /// Steps 3 to 9.
-    fn run(&mut self, names: &[OsString]) -> Result<()> {
-        let logs = log::numbers(names);
-        if let Some(last) = logs.last_key_value() {
-            self.next_file = self.next_file.max(last.0 + 1);
+    /// Step 3.
+    fn open_tables(&mut self, io: Io, cache: &Arc<Cache>) -> Result<()> {
+        let mut tables = BTreeMap::new();
+        for (number, meta) in &self.state.tables {
+            let (database, hash_seed) = (self.state.database, self.state.hash_seed);
+            let table = Table::open(self.env, self.dir, database, hash_seed, meta.clone(), io, cache)?;
+            let slot = self.files.register(Arc::clone(table.file()))?;
+            tables.insert(*number, (Arc::new(table), slot));
         }
+        let bound = |bound: &Option<Vec<u8>>| bound.as_deref().map(Arc::from);
+        let mut runs = Vec::new();
+        for run in &self.state.runs {
+            // The manifest was checked: it names no table that it does not describe.
+            let slices = run.slices.iter().filter_map(|slice| {
+                let (table, slot) = tables.get(&slice.table)?;
+                let (low, high) = (bound(&slice.low), bound(&slice.high));
+                Some(Slice { table: Arc::clone(table), slot: *slot, low, high, covered: false })
+            });
+            runs.push(Arc::new(Run { number: run.number, slices: slices.collect() }));
+        }
+        let ranges = self.state.ranges.iter().fold(RangeDeletes::default(), |ranges, range| {
+            ranges.with(RangeDelete { start: range.start.clone(), stop: range.stop.clone(), seq: range.seq })
+        });
+        self.version = self.version.with_runs(runs);
+        self.count_merged_away();
+        self.version.ranges = Arc::new(ranges);
+        Ok(())
+    }
+
+    /// What has been merged out of tables, of which only slices are left, is dead. Damage in their fences is for those who read them.
+    fn count_merged_away(&self) {
+        let mut left: BTreeMap<u64, (&Slice, u64)> = BTreeMap::new();
+        for slice in self.version.slices().filter(|slice| slice.low.is_some() || slice.high.is_some()) {
+            let bytes = slice.table.bytes_between(slice.low.as_deref(), slice.high.as_deref()).unwrap_or(0);
+            left.entry(slice.table.meta().number).or_insert((slice, 0)).1 += bytes;
+        }
+        for (slice, bytes) in left.values() {
+            slice.table.file().add_dead(slice.table.meta().data_bytes.saturating_sub(*bytes));
+        }
+    }
+
+    /// Steps 4 to 9.
+    fn run(&mut self, names: &[OsString]) -> Result<()> {
+        let mut logs = log::numbers(names);
+        let tables = table::numbers(names);
+        let last = logs.keys().chain(tables.keys()).max();
+        if let Some(last) = last {
+            self.next_file = self.next_file.max(last + 1);
+        }
+        self.orphans = tables.into_keys().filter(|number| !self.state.tables.contains_key(number)).collect();
+        let flushed = |number: &u64| *number <= self.state.flushed_log.0;
+        self.remove.extend(logs.keys().filter(|number| flushed(number)));
+        logs.retain(|number, _| !flushed(number));
         if self.next_file > FILE_NUMBER_MAX {
             let message = format!("the manifest counts files up to {}, which no store has", self.next_file);
             return Err(Error::on(ErrorKind::Corruption, &self.dir.join(MANIFEST), message));
@@ -320,6 +392,7 @@ impl<'a> Recovery<'a> {
         let from = SEGMENT_HEADER_BYTES as u64;
         opened.accept(from);
         let guard = epoch::pin();
+        let mut ranges = Vec::new();
         let mut indexing = Indexing { files: &self.files, index: &self.index, file, pending: Vec::new() };
         let seed = self.state.hash_seed;
         let replayed = replay::replay(bytes, from, file.salt, seed, self.expect, |entries, hashes| {
@@ -327,19 +400,27 @@ impl<'a> Recovery<'a> {
                 opened.accept(entry.offset + entry.header.len() as u64);
             }
             for (entry, hash) in entries.iter().zip(hashes) {
-                indexing.pending.push((*hash, address(slot, entry.offset)?));
+                if entry.header.kind == Kind::DeleteRange {
+                    ranges.push(range_delete(bytes, entry));
+                } else {
+                    indexing.pending.push((*hash, address(slot, entry.offset)?));
+                }
             }
             if indexing.pending.len() >= INDEX_BATCH { indexing.install(&guard) } else { Ok(()) }
         })?;
         indexing.install(&guard)?;
         drop(guard);
+        if !ranges.is_empty() {
+            let all = ranges.into_iter().fold(RangeDeletes::clone(&self.version.ranges), |all, range| all.with(range));
+            self.version.ranges = Arc::new(all);
+        }
 
         if let Some(end) = recorded.filter(|end| *end != replayed.end) {
             let what = replayed.stop.map_or("zeros where frames were", |bad| bad.what);
             let message = format!("{what}; the log was replayed up to {end} before");
             return Err(Error::corruption(&file.path, replayed.end, message));
         }
-        self.expect = replayed.next_seq;
+        let first_seq = std::mem::replace(&mut self.expect, replayed.next_seq);
         self.last = (number, replayed.end);
         self.tail = match recorded {
             Some(_) => None,
@@ -348,7 +429,7 @@ impl<'a> Recovery<'a> {
         if recorded.is_none() {
             self.fresh.push((opened.clone(), replayed.end));
         }
-        self.version.memtables.push(Arc::new(Memtable::new(Arc::clone(file), slot)));
+        self.version.memtables.push(Arc::new(Memtable::new(Arc::clone(file), slot, first_seq)));
         Ok(())
     }
 
@@ -369,11 +450,25 @@ impl<'a> Recovery<'a> {
             let replaced = manifest::replace(self.env, self.dir, &state);
             replaced.inspect_err(|failure| doubt::mark_names(self.env, self.dir, failure))?;
         }
+        if !(self.void.is_empty() && self.remove.is_empty() && self.orphans.is_empty()) {
+            // Whoever wrote the manifest may have died before its name was durable: what it does not name must not go first.
+            self.env.sync_dir(self.dir).inspect_err(|_| doubt::leave_mark(self.env, self.dir))?;
+        }
         for number in self.void.iter().chain(&self.remove) {
             self.env.unlink(&self.dir.join(log::name(*number)))?;
         }
+        for number in &self.orphans {
+            self.env.unlink(&self.dir.join(table::name(*number)))?;
+        }
         Ok(state)
     }
+}
+
+/// A range delete of the log whose bytes are `bytes`. One that hides nothing is ignored by `RangeDeletes`.
+fn range_delete(bytes: &[u8], entry: &Entry) -> RangeDelete {
+    let record = bytes.get(entry.offset as usize..).unwrap_or(&[]);
+    let (start, stop) = (entry.header.key(record).to_vec(), entry.header.value(record).to_vec());
+    RangeDelete { start, stop, seq: entry.header.seq() }
 }
 
 /// Records on their way to the index.

@@ -30,6 +30,9 @@ use crate::sync::{Arc, Ordering};
 /// Segment sizes are multiples of a page.
 const PAGE: u64 = 4096;
 
+/// No more segments than this wait for a flush, however small they are: a scan looks into each of them.
+const MEMTABLES_MAX: usize = 64;
+
 /// The prepared segment.
 #[derive(Debug)]
 pub(crate) struct Spare {
@@ -50,12 +53,28 @@ impl Spare {
     pub fn new(next_file: u64, next_len: u64) -> Spare {
         Spare { ready: None, next_file, next_len }
     }
+
+    fn unused(&self) -> Result<u64> {
+        if self.next_file >= FILE_NUMBER_MAX {
+            let message = format!("the store has used up its {FILE_NUMBER_MAX} file numbers");
+            return Err(Error::new(ErrorKind::NoSpace, message));
+        }
+        Ok(self.next_file)
+    }
+
+    /// A number for a file that is no segment. A segment that is prepared already keeps its lower number: only among
+    /// themselves do segments ascend in the order of use.
+    pub fn take_number(&mut self) -> Result<u64> {
+        let number = self.unused()?;
+        self.next_file += 1;
+        Ok(number)
+    }
 }
 
 impl Core {
-    /// Makes sure that the active segment has room for a frame of `len` bytes. `commit` is held.
+    /// Makes sure that the active segment has room for a frame of `len` bytes. `commit` is held. False: a flush must make room.
     #[inline]
-    pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<()> {
+    pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<bool> {
         if let Some(active) = &mut commit.active {
             let (end, capacity) = (active.appender.position() + len, active.appender.capacity());
             if end <= capacity {
@@ -63,22 +82,25 @@ impl Core {
                     active.asked = true;
                     self.signal.ask_for_segment();
                 }
-                return Ok(());
+                return Ok(true);
             }
         }
         self.rotate(commit, len, guard)
     }
 
     #[cold]
-    fn rotate(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<()> {
+    fn rotate(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<bool> {
         if commit.next_seq > SEQ_MAX - u64::from(u32::MAX) {
             return Err(Error::new(ErrorKind::TooLarge, "the store has used up its 2^56 sequence numbers"));
         }
         // What stayed in the process goes to the file before a later segment exists, or the log would have a hole: the old
         // segment has no appender after this.
         self.write_through(commit)?;
+        if self.version.load(guard).memtables.len() >= MEMTABLES_MAX {
+            return Ok(false);
+        }
         let need = (SEGMENT_HEADER_BYTES as u64 + len).next_multiple_of(PAGE);
-        let prepared = self.take_segment(need, commit.log_bytes)?;
+        let Some(prepared) = self.take_segment(need, commit)? else { return Ok(false) };
         let (predecessor, predecessor_end) = match &commit.active {
             Some(active) => (active.appender.file().number, active.appender.position()),
             None => commit.last,
@@ -105,8 +127,8 @@ impl Core {
         };
         let slot = self.files.register(Arc::clone(appender.file())).inspect_err(|_| self.discard(&path))?;
 
-        let memtable = Arc::new(Memtable::new(Arc::clone(appender.file()), slot));
-        let version = self.version.load(guard).with(memtable);
+        let memtable = Arc::new(Memtable::new(Arc::clone(appender.file()), slot, commit.next_seq));
+        let version = self.version.load(guard).with_memtable(memtable);
         self.version.replace(Arc::new(version), guard);
         self.unsynced.lock().push(Arc::clone(appender.file()));
         if commit.active.is_some() {
@@ -116,33 +138,53 @@ impl Core {
         commit.log_bytes += allocated;
         commit.totals.rotations += 1;
         commit.active = Some(Active { appender, slot, asked: false });
-        Ok(())
+        Ok(true)
     }
 
-    /// The prepared segment, or one made now, of at least `need` bytes.
-    fn take_segment(&self, need: u64, log_bytes: u64) -> Result<Prepared> {
+    /// The prepared segment, or one made now, of at least `need` bytes. `None`: there are as many bytes of log as there may be, and
+    /// a flush can take some away. (A frame that is too large for what is allowed gets its segment when nothing else is left.)
+    fn take_segment(&self, need: u64, commit: &Commit) -> Result<Option<Prepared>> {
         let mut spare = self.spare.lock();
-        let len = spare.ready.as_ref().map_or(spare.next_len, |p| p.source.memory().len() as u64).max(need);
-        let max = self.options.log_bytes_max;
-        if log_bytes.checked_add(len).is_none_or(|sum| sum > max) {
-            // A smaller one may still fit: the last bytes of the allowance are as good as the first.
-            if log_bytes.checked_add(need).is_none_or(|sum| sum > max) {
-                let message = format!(
-                    "the log has {log_bytes} bytes and may have {max} (option log_bytes_max); {need} more are needed: raise the limit or remove the store"
-                );
-                return Err(Error::new(ErrorKind::NoSpace, message));
+        let max = self.options.memtable_bytes_max;
+        let room = max.saturating_sub(commit.log_bytes);
+        let wanted = spare.ready.as_ref().map_or(spare.next_len, |p| p.source.memory().len() as u64).max(need);
+        if wanted > room && commit.log_bytes > 0 {
+            // The last bytes of the allowance are as good as the first, unless they make a segment that is full at once.
+            let rest = room / PAGE * PAGE;
+            if rest < need.max(self.options.segment_bytes_min) {
+                return Ok(None);
             }
             self.discard_spare(&mut spare);
-            return self.make_segment(&mut spare, (max - log_bytes) / PAGE * PAGE);
+            return self.make_segment(&mut spare, rest).map(Some);
         }
         if let Some(ready) = spare.ready.take_if(|p| p.source.memory().len() as u64 >= need) {
             spare.next_len = self.after(ready.source.memory().len() as u64);
-            return Ok(ready);
+            return Ok(Some(ready));
         }
         self.discard_spare(&mut spare);
-        let made = self.make_segment(&mut spare, len)?;
-        spare.next_len = self.after(len);
-        Ok(made)
+        let made = self.make_segment(&mut spare, wanted)?;
+        spare.next_len = self.after(wanted);
+        Ok(Some(made))
+    }
+
+    /// Returns when a flush has made room, or says why none can.
+    #[cold]
+    pub(crate) fn wait_for_room(&self) -> Result<()> {
+        let start = self.env.now();
+        let waited = self.make_room_by_flush();
+        // Relaxed: statistics.
+        self.counters.stalls.fetch_add(1, Ordering::Relaxed);
+        let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;
+        self.counters.stall_nanos.fetch_add(nanos, Ordering::Relaxed);
+        waited
+    }
+
+    fn make_room_by_flush(&self) -> Result<()> {
+        // The active segment alone may be all there is.
+        if self.sealed_size().0 == 0 {
+            self.seal()?;
+        }
+        self.wait_for_flush()
     }
 
     /// The size after `len`.
@@ -152,23 +194,17 @@ impl Core {
 
     /// Makes a segment of `len` bytes ready to use.
     fn make_segment(&self, spare: &mut Spare, len: u64) -> Result<Prepared> {
-        let number = spare.next_file;
-        if number >= FILE_NUMBER_MAX {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                format!("the store has used up its {FILE_NUMBER_MAX} file numbers"),
-            ));
-        }
+        let number = spare.unused()?;
         let path = self.dir.join(log::name(number));
         // The number is spent even if this fails: it is never used for anything else.
-        spare.next_file = number + 1;
+        spare.next_file += 1;
         let source = self.env.create_segment(&path, len.next_multiple_of(PAGE), self.segment_kind)?;
         // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
         if self.counters.syncs.load(Ordering::Relaxed) > 0 {
             // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
             // a second try.
             source.sync().inspect_err(|_| self.discard(&path))?;
-            self.sync_entries()?;
+            self.sync_entries(&self.dir)?;
         }
         self.env.populate(source.memory());
         Ok(Prepared { number, source })
@@ -184,7 +220,7 @@ impl Core {
             commit.log_bytes
         };
         let mut spare = self.spare.lock();
-        if spare.ready.is_none() && log_bytes.saturating_add(spare.next_len) <= self.options.log_bytes_max {
+        if spare.ready.is_none() && log_bytes.saturating_add(spare.next_len) <= self.options.memtable_bytes_max {
             let len = spare.next_len;
             spare.ready = self.make_segment(&mut spare, len).ok();
         }

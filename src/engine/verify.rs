@@ -1,5 +1,6 @@
 //! Verify: every live byte of every file, read by position, against its checksum.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::engine::Core;
@@ -11,36 +12,56 @@ use crate::log::segment::{HeaderRead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::manifest::{self, MANIFEST};
 use crate::metrics::Verified;
 use crate::sync::{Arc, epoch};
+use crate::version::Version;
 
 impl Core {
     /// Reads everything that the store holds now and checks it; the first damage is the error. Writers are not held up.
     pub(crate) fn verify(&self) -> Result<Verified> {
         self.check_open()?;
-        let logs = self.written_logs();
+        // What leaves the store meanwhile stays until this has read it: the version is held.
+        let (version, logs) = self.written_logs();
+        let tables: BTreeMap<u64, _> =
+            version.slices().map(|slice| (slice.table.meta().number, &slice.table)).collect();
+        let tables = tables.into_values();
         let mut seen = Verified::default();
-        let path = self.dir.join(MANIFEST);
-        match manifest::read(&*self.env, &self.dir)? {
-            Some(state) if state == self.closing.lock().state => {}
-            Some(_) => {
-                return Err(Error::on(ErrorKind::Corruption, &path, "the manifest is not the one of this store"));
-            }
-            None => return Err(Error::on(ErrorKind::Corruption, &path, "the manifest is gone")),
-        }
+        self.verify_manifest()?;
         seen.files += 1;
         for (file, end) in logs {
-            if self.env.is_volatile() {
-                // The memory that readers follow is the file: there is nothing else to read.
-                self.verify_log(&file, &file.published()[..end as usize], &mut seen)?;
-            } else {
-                self.verify_log(&file, &self.read_file(&file.path, end)?, &mut seen)?;
-            }
+            // Of files in memory only the log itself knows which bytes are being written.
+            let bytes = match self.env.is_volatile() {
+                true => file.published()[..end as usize].to_vec(),
+                false => self.read_file(&file.path, end)?,
+            };
+            self.verify_log(&file, &bytes, &mut seen)?;
+        }
+        for table in tables {
+            let path = &table.file().path;
+            let read = self.env.open_read(path)?;
+            // A close takes away what left the store meanwhile.
+            self.check_open()?;
+            let read = read.ok_or_else(|| Error::on(ErrorKind::Corruption, path, "the table is gone"))?;
+            let (records, bytes) = table.verify(&*read)?;
+            seen.files += 1;
+            seen.records += records;
+            seen.bytes += bytes;
         }
         Ok(seen)
     }
 
+    fn verify_manifest(&self) -> Result<()> {
+        let path = self.dir.join(MANIFEST);
+        // The worker replaces it now and then: not while it is compared.
+        let catalog = self.catalog.lock();
+        match manifest::read(&*self.env, &self.dir)? {
+            Some(state) if state == *catalog => Ok(()),
+            Some(_) => Err(Error::on(ErrorKind::Corruption, &path, "the manifest is not the one of this store")),
+            None => Err(Error::on(ErrorKind::Corruption, &path, "the manifest is gone")),
+        }
+    }
+
     /// Each log and how much of it is in its file: all, once what stayed in the process is written through; less only
     /// if that fails, which is for the next write to tell.
-    fn written_logs(&self) -> Vec<(Arc<File>, u64)> {
+    fn written_logs(&self) -> (Arc<Version>, Vec<(Arc<File>, u64)>) {
         let mut commit = self.commit.lock();
         if self.failure().is_none() {
             let _ = self.write_through(&mut commit);
@@ -51,7 +72,8 @@ impl Core {
             Some((number, through)) if number == file.number => through,
             _ => file.end(),
         };
-        version.memtables.iter().map(|m| (Arc::clone(&m.file), end_of(&m.file))).collect()
+        let logs = version.memtables.iter().map(|m| (Arc::clone(&m.file), end_of(&m.file))).collect();
+        (version, logs)
     }
 
     fn read_file(&self, path: &Path, end: u64) -> Result<Vec<u8>> {

@@ -1,138 +1,151 @@
 //! The worker: the handle's background thread.
 //!
-//! It sleeps until it is asked; then it prepares the next segment, sorts what was sealed (whoever scans next needs that order, and so
-//! will a flush), and frees what readers have left behind: user threads free nothing.
-//! A store that has not been written for a while gives its prepared segment back, and after that the worker sleeps without
-//! a timer: an idle store uses no CPU.
+//! It sleeps until it is asked, and then does one bounded piece of work after the other, the most urgent first:
 //!
-//! The worker holds the core, not the handle, so it keeps nothing open: the last handle stops and joins it. In
-//! environments without threads the test steps it ([`Core::work`]).
+//! ```text
+//!  stop        the store closes
+//!  segment     the active segment is half full: prepare the next
+//!  flush       enough is sealed, or somebody waits for it; but if merges are behind, they come first in turn    flush.rs
+//!  free        what readers have left behind; user threads free nothing        tables.rs, index.rs
+//!  asked for   merge a range that a caller named                               compaction.rs
+//!  cover       fill the index from tables after an open, or shrink it          coverage.rs
+//!  merge       a step of the merge under way, or of one that is picked         compaction.rs
+//!  sort        sealed segments that wait for a flush: a scan may come first
+//! ```
+//!
+//! A store that nobody has written to for a while is at rest: it settles towards one run and gives its prepared segment back. After
+//! that the worker sleeps without a timer: an idle store uses no CPU.
+//!
+//! Whoever does such work holds `background`: the worker, or, in environments without threads, the thread that would wait for it.
+//! The worker holds the core, not the handle, so it keeps nothing open: the last handle stops and joins it. Tests without
+//! threads step it ([`Core::work`]).
 
 use std::time::Duration;
 
-use crate::engine::Core;
+use crate::engine::compaction::Background;
+use crate::engine::signal::{COMPACT, FLUSH, GARBAGE, SEALED, SEGMENT, STOP};
+use crate::engine::{Core, LOGS_MAX};
 use crate::error::{Error, ErrorKind};
-use crate::sync::{Condvar, Mutex, epoch};
+use crate::sync::epoch;
 
+/// Nobody has written for so long: the store is at rest.
+const REST: Duration = Duration::from_secs(2);
+/// Of a file that leaves: one until nobody has an address in it, one until nobody follows its slot; and one more, since the first may have begun already.
+const GRACE_PERIODS: usize = 3;
 /// A prepared segment that is not taken for so long is given back.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// What the worker is asked to do.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    asked: Mutex<Asked>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    segment: bool,
-    sealed: bool,
-    garbage: bool,
-    stop: bool,
-    /// A prepared segment lies about.
-    prepared: bool,
-}
-
-impl Asked {
-    fn is_idle(&self) -> bool {
-        !self.segment && !self.sealed && !self.garbage && !self.stop
-    }
-}
-
-/// What to do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Job {
-    Prepare,
-    Sort,
-    Free,
-    GiveBack,
-    Stop,
-}
-
-impl Signal {
-    /// The active segment is half full.
-    pub fn ask_for_segment(&self) {
-        self.asked.lock().segment = true;
-        self.changed.notify_one();
-    }
-
-    /// A segment was sealed.
-    pub fn tell_sealed(&self) {
-        self.asked.lock().sealed = true;
-        self.changed.notify_one();
-    }
-
-    /// Something was retired that only the worker frees.
-    pub fn tell_garbage(&self) {
-        self.asked.lock().garbage = true;
-        self.changed.notify_one();
-    }
-
-    /// The store closes.
-    pub fn ask_to_stop(&self) {
-        self.asked.lock().stop = true;
-        self.changed.notify_one();
-    }
-
-    /// Is there something to do that someone may be waiting for?
-    fn is_urgent(&self) -> bool {
-        let asked = self.asked.lock();
-        asked.segment || asked.stop
-    }
-
-    /// Sleeps until there is something to do.
-    fn next(&self) -> Job {
-        let mut asked = self.asked.lock();
-        loop {
-            if asked.stop {
-                return Job::Stop;
-            }
-            if std::mem::take(&mut asked.segment) {
-                asked.prepared = true;
-                return Job::Prepare;
-            }
-            if std::mem::take(&mut asked.sealed) {
-                return Job::Sort;
-            }
-            if std::mem::take(&mut asked.garbage) {
-                return Job::Free;
-            }
-            if !asked.prepared {
-                self.changed.wait(&mut asked);
-            } else if self.changed.wait_for(&mut asked, IDLE).timed_out() && asked.is_idle() {
-                asked.prepared = false;
-                return Job::GiveBack;
-            }
-        }
-    }
-}
 
 impl Core {
     /// The worker's life.
     pub(crate) fn run_worker(&self) {
         // A panic here is a bug; it must not pass silently, and readers can go on.
-        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            loop {
-                match self.signal.next() {
-                    Job::Prepare => self.prepare_segment(),
-                    Job::Sort => self.sort_sealed(),
-                    Job::Free => {}
-                    Job::GiveBack => self.give_back_segment(),
-                    Job::Stop => return,
-                }
-                self.free_retired();
-            }
-        }));
+        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.live()));
         if lived.is_err() {
             self.poison(&Error::new(ErrorKind::Internal, "the worker panicked"));
         }
+        // Nobody flushes or merges any more: whoever waits must hear of it.
+        self.room.tell(self.failure());
+        self.refuse_compactions(&self.failure().map_or_else(super::closed, Error::poisoned_by));
     }
 
-    /// One turn of the worker's duties.
+    fn live(&self) {
+        let mut rest = Rest::Busy;
+        loop {
+            let mut did_something = true;
+            while did_something {
+                if self.signal.has(STOP) {
+                    return;
+                }
+                did_something = self.turn(&mut self.background.lock(), rest != Rest::Busy);
+            }
+            let patience = match rest {
+                Rest::Busy => Some(REST),
+                Rest::Settled => Some(IDLE),
+                Rest::Idle => None,
+            };
+            if self.signal.wait(patience) {
+                rest = Rest::Busy;
+                continue;
+            }
+            rest = match rest {
+                Rest::Busy => Rest::Settled,
+                Rest::Settled | Rest::Idle => {
+                    self.give_back_segment();
+                    Rest::Idle
+                }
+            };
+        }
+    }
+
+    /// One piece of work. False: there was none. What fails is told to those who wait for it, or remembered; it is not tried again
+    /// before something new is asked.
+    fn turn(&self, background: &mut Background, at_rest: bool) -> bool {
+        if self.signal.take(SEGMENT) {
+            self.prepare_segment();
+            return true;
+        }
+        if self.flush_is_due() && self.merges_first() && matches!(self.merge_some(background, false), Ok(true)) {
+            self.free_retired();
+            return true;
+        }
+        // Between two flushes comes a piece of something else, if there is any: a writer at full speed must not starve it. (Merges
+        // stop for flushes by themselves.)
+        let has_flushed = std::mem::take(&mut background.has_flushed);
+        if self.flush_is_due() && !has_flushed {
+            let wanted = self.signal.take(FLUSH);
+            let flushed = self.flush_some(!background.is_merging());
+            if wanted && matches!(flushed, Ok(true)) && self.sealed_size().0 > 0 {
+                self.signal.ask_for_flush();
+            }
+            self.signal.take(SEALED);
+            self.free_retired();
+            if matches!(flushed, Ok(true)) {
+                background.has_flushed = true;
+                return true;
+            }
+            // A full disk: what else is asked may make room.
+        } else if !has_flushed && self.signal.take(FLUSH) {
+            // There was nothing to flush: whoever waits looks again.
+            self.room.tell(None);
+            return true;
+        }
+        if self.signal.take(GARBAGE) {
+            self.free_retired();
+            return true;
+        }
+        if self.signal.take(COMPACT) {
+            self.compact_asked(background);
+            return true;
+        }
+        if matches!(self.uncover_some(), Ok(true)) || matches!(self.cover_some(), Ok(true)) {
+            return true;
+        }
+        if matches!(self.merge_some(background, at_rest), Ok(true)) {
+            self.free_retired();
+            return true;
+        }
+        if self.signal.take(SEALED) {
+            self.sort_sealed();
+            return true;
+        }
+        has_flushed
+    }
+
+    /// Is so much sealed that it should become a table, or does somebody wait for it?
+    pub(crate) fn flush_is_due(&self) -> bool {
+        if self.failure().is_some() || self.options.read_only {
+            return false;
+        }
+        let (count, bytes) = self.sealed_size();
+        let enough = self.options.segment_bytes_max.min(self.options.memtable_bytes_max / 3);
+        count > 0 && (self.signal.wants_flush() || bytes >= enough || count > LOGS_MAX)
+    }
+
+    /// All of the worker's duties, until there is nothing left to do, as at rest: for environments without threads.
     pub(crate) fn work(&self) {
+        let mut background = self.background.lock();
         self.prepare_segment();
-        self.sort_sealed();
+        while self.turn(&mut background, true) {}
         self.free_retired();
     }
 
@@ -141,7 +154,7 @@ impl Core {
         let version = self.version.pin(&epoch::pin());
         let sealed = version.memtables.len().saturating_sub(1);
         for memtable in &version.memtables[..sealed] {
-            if self.signal.is_urgent() {
+            if self.signal.has(SEGMENT | FLUSH | STOP) {
                 self.signal.tell_sealed();
                 return;
             }
@@ -149,9 +162,28 @@ impl Core {
         }
     }
 
+    /// Frees all that can be freed: at close, when nobody does it later. A file goes through two grace periods.
+    pub(crate) fn free_all_retired(&self) {
+        for _ in 0..GRACE_PERIODS {
+            self.free_retired();
+        }
+    }
+
     /// Frees what no reader can hold any more.
     pub(crate) fn free_retired(&self) {
         self.index.collect();
         self.graveyard.empty();
+        self.reap();
     }
+}
+
+/// How long nobody has asked for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Not long.
+    Busy,
+    /// A little: all runs may become one.
+    Settled,
+    /// Long.
+    Idle,
 }

@@ -11,7 +11,7 @@
 
 use super::frame::{self, Bad, Entry, FrameCheck, FrameHeader};
 use crate::coding;
-use crate::record::{self, FileSalt, Kind, Seq};
+use crate::record::{self, FileSalt, Seq};
 
 /// How a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +79,6 @@ fn next_frame(
         if sum != entry.header.checksum {
             return Err(Bad { offset: entry.offset, what: "the record's checksum does not match" });
         }
-        if entry.header.kind == Kind::DeleteRange {
-            // Nothing writes these yet, and recovery has no place for them: the key would go to the index as if it
-            // were put.
-            return Err(Bad {
-                offset: entry.offset,
-                what: "the record deletes a range, which this version does not replay",
-            });
-        }
         hashes.push(key_hash);
     }
     Ok(header)
@@ -131,19 +123,15 @@ pub fn all_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::HEADER_BYTES_MAX;
+    use crate::record::{HEADER_BYTES_MAX, Kind};
 
     const SALT: u64 = 7;
 
     /// A frame of one put, at `offset`.
     fn one(seq: Seq, durable: Seq, offset: u64, salt: FileSalt) -> Vec<u8> {
-        frame_of(Kind::Put, seq, durable, offset, salt)
-    }
-
-    fn frame_of(kind: Kind, seq: Seq, durable: Seq, offset: u64, salt: FileSalt) -> Vec<u8> {
         let (key, value) = (b"key".as_slice(), b"value".as_slice());
         let at = offset + (frame::FRAME_HEADER_BYTES + frame::PREV_BYTES) as u64;
-        let word = record::seq_kind(seq, kind);
+        let word = record::seq_kind(seq, Kind::Put);
         let sum = record::checksum(coding::hash_seeded(key, SALT), coding::hash(value), word, salt, at);
         let mut header = [0; HEADER_BYTES_MAX];
         let n = record::encode_header(&mut header, sum, word, key.len() as u32, value.len() as u32);
@@ -194,18 +182,5 @@ mod tests {
             assert_eq!(find_witness(&bytes, 80, salt, 6).unwrap(), witness, "a claim of {claim}, 6 is missing");
         }
         assert_eq!(find_witness(&log(&[(5, 0), (8, 7)], salt), 80, FileSalt::new(1, 3), 6).unwrap(), None);
-    }
-
-    /// A whole range delete is not taken for a write of its first key.
-    #[test]
-    fn a_range_delete_is_refused() {
-        let salt = FileSalt::new(1, 2);
-        let mut bytes = log(&[(5, 0)], salt);
-        bytes.truncate(bytes.len() - 100);
-        let at = bytes.len() as u64;
-        bytes.extend(frame_of(Kind::DeleteRange, 6, 0, at, salt));
-        let stopped = replayed(&bytes, salt, 5);
-        assert_eq!((stopped.end, stopped.next_seq), (at, 6));
-        assert!(stopped.stop.is_some_and(|bad| bad.what.contains("range")), "{stopped:?}");
     }
 }

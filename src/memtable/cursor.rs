@@ -82,8 +82,8 @@ impl Source for RunCursor {
     type Entry = Stored;
 
     #[inline]
-    fn entry(&self) -> Option<&Stored> {
-        self.entry.as_ref()
+    fn entry(&self) -> Option<Stored> {
+        self.entry
     }
 
     #[inline]

@@ -36,6 +36,8 @@ pub struct Memtable {
     pub file: Arc<File>,
     /// The slot by which addresses name the file.
     pub slot: u16,
+    /// The number that its first write has, or will have.
+    pub first_seq: Seq,
     sorted: Mutex<Sorted>,
     /// Held while the shared runs are extended; never waited for.
     folding: Mutex<()>,
@@ -50,9 +52,9 @@ struct Sorted {
 
 impl Memtable {
     /// Over a segment of which at least the header is published.
-    pub fn new(file: Arc<File>, slot: u16) -> Memtable {
+    pub fn new(file: Arc<File>, slot: u16, first_seq: Seq) -> Memtable {
         let sorted = Sorted { covered: SEGMENT_HEADER_BYTES as u64, runs: Vec::new() };
-        Memtable { file, slot, sorted: Mutex::new(sorted), folding: Mutex::new(()) }
+        Memtable { file, slot, first_seq, sorted: Mutex::new(sorted), folding: Mutex::new(()) }
     }
 
     /// Runs that together hold every record published now, none twice.

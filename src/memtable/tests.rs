@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::coding;
+use crate::env::memory::MemoryEnv;
+use crate::env::{Env, SegmentKind};
 use crate::error::ErrorKind;
 use crate::log::frame::{FRAME_HEADER_BYTES, FrameCheck, PREV_BYTES};
-use crate::log::segment::{Appender, MemorySegment, SegmentHeader};
+use crate::log::segment::{Appender, SegmentHeader};
 use crate::record::{self, HEADER_BYTES_MAX, Kind, SEQ_MAX, seq_kind};
 
 const SEED: u64 = 7;
@@ -12,7 +14,8 @@ const SEED: u64 = 7;
 /// A memtable over a frame for each record, numbered from 1. `told` is the kind that a record's bytes tell, whatever it
 /// was when its checksum was made.
 fn memtable(records: &[(Kind, &[u8], &[u8])], told: impl Fn(Kind) -> Kind) -> Memtable {
-    let source = MemorySegment::create(64 << 10).unwrap();
+    let path = std::path::Path::new("1.log");
+    let source = MemoryEnv::new().create_segment(path, 64 << 10, SegmentKind::Mapped).unwrap();
     let file = File::new(1, SEED, 1, "1.log".into(), source);
     let header = SegmentHeader { database: 1, number: 1, first_seq: 1, predecessor: 0, predecessor_end: 0 };
     let mut appender = Appender::activate(file, &header).unwrap();
@@ -32,7 +35,7 @@ fn memtable(records: &[(Kind, &[u8], &[u8])], told: impl Fn(Kind) -> Kind) -> Me
         appender.store(start, &[&frame[..], &check, &[0; PREV_BYTES], &head[..n], key, value].concat());
         appender.publish(start + len);
     }
-    Memtable::new(Arc::clone(appender.file()), 0)
+    Memtable::new(Arc::clone(appender.file()), 0, 1)
 }
 
 /// Keys and numbers of all runs, in the order of the first run's and then the next one's records.

@@ -114,6 +114,7 @@ impl Builder {
     }
 
     /// Is there no record in it yet?
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.meta.records == 0
     }

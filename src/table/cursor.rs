@@ -9,6 +9,7 @@ use std::fmt;
 use crate::cache::Block;
 use crate::env::ReadFile;
 use crate::error::{Result, zeroed};
+#[cfg(test)]
 use crate::files::Bytes;
 use crate::merging::{Source, prefix_after};
 use crate::record::{Kind, SEQ_MAX, Seq, Stored};
@@ -133,11 +134,13 @@ impl Through {
 
 impl TableCursor {
     /// Is there no record at all?
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.low == self.high
     }
 
     /// The first and the last key, if there is a record.
+    #[cfg(test)]
     pub fn ends(&self) -> Result<Option<(Bytes<'_>, Bytes<'_>)>> {
         if self.is_empty() {
             return Ok(None);
@@ -156,6 +159,7 @@ impl TableCursor {
     }
 
     /// The key of one of a block's records, told how many there are.
+    #[cfg(test)]
     fn key_at(&self, fences: &Fences, block: u32, index: impl FnOnce(u32) -> u32) -> Result<Bytes<'_>> {
         let (bytes, layout, start) = self.table.enter(fences, block, self.through.past())?;
         let file = self.table.file();
@@ -199,6 +203,7 @@ impl TableCursor {
     }
 
     /// The table that it walks.
+    #[cfg(test)]
     pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
@@ -358,8 +363,8 @@ impl Source for TableCursor {
     type Entry = Stored;
 
     #[inline]
-    fn entry(&self) -> Option<&Stored> {
-        self.entry.as_ref()
+    fn entry(&self) -> Option<Stored> {
+        self.entry
     }
 
     #[inline]

@@ -89,6 +89,7 @@ impl HashIndex {
     }
 
     /// How many pages.
+    #[cfg(test)]
     pub fn pages(&self) -> usize {
         self.firsts.len()
     }

@@ -30,8 +30,6 @@
 //!   used; memory and work are bounded by the file's length.
 //! * The manifest remembers of each table its length, the footer's check and the range of its keys ([`Meta`]).
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not write tables yet"))]
-
 mod block;
 pub mod builder;
 pub mod cursor;
@@ -53,6 +51,7 @@ use crate::record::{FileSalt, RECORD_ALIGN, Seq};
 /// Bytes of the header; the first block follows.
 pub const HEADER_BYTES: usize = 64;
 /// What a block holds before it is closed, unless told otherwise.
+#[cfg(test)]
 pub const BLOCK_BYTES: u32 = 4096;
 /// More would not fit the trailer's offsets.
 const BLOCK_BYTES_MAX: u32 = (RECORD_ALIGN as u32) << 16;
@@ -86,7 +85,7 @@ pub struct Meta {
     pub deletes: u64,
     /// Bytes of the blocks.
     pub data_bytes: u64,
-    /// Up to this sequence number versions that nobody could see have been left out.
+    /// Range deletes up to this one have been applied to all of it; 0 if it was not made at the bottom.
     pub purged_seq: Seq,
 }
 

@@ -74,11 +74,13 @@ pub struct Found<'a> {
 
 impl Found<'_> {
     /// The key.
+    #[cfg(test)]
     pub fn key(&self) -> &[u8] {
         self.header.key(&self.bytes)
     }
 
     /// The value.
+    #[cfg(test)]
     pub fn value(&self) -> &[u8] {
         self.header.value(&self.bytes)
     }
@@ -260,6 +262,7 @@ impl Table {
 
     /// A key to part the table at: the first one of the first block that starts `bytes` or more behind the block of `low`, or
     /// behind the first block. Always larger than `low`. None if the table ends before.
+    #[cfg(test)]
     pub fn split_key(&self, low: Option<&[u8]>, bytes: u64) -> Result<Option<Vec<u8>>> {
         let fences = self.fences()?;
         let from = match low {

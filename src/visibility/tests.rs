@@ -27,8 +27,8 @@ impl List {
 
 impl Source for List {
     type Entry = (usize, Seq, Kind);
-    fn entry(&self) -> Option<&Self::Entry> {
-        self.entry.as_ref()
+    fn entry(&self) -> Option<Self::Entry> {
+        self.entry
     }
     fn prefix(&self) -> u64 {
         0

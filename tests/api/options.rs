@@ -14,7 +14,12 @@ fn values_out_of_bounds() {
         (Options { segment_bytes_min: (1 << 30) + 1, ..d() }, "segment_bytes_min"),
         (Options { segment_bytes_max: 1, ..d() }, "segment_bytes_max"),
         (Options { segment_bytes_max: (4 << 30) + 1, ..d() }, "segment_bytes_max"),
-        (Options { log_bytes_max: 4096, ..d() }, "log_bytes_max"),
+        (Options { memtable_bytes_max: 4096, ..d() }, "memtable_bytes_max"),
+        (Options { table_bytes_max: 4095, ..d() }, "table_bytes_max"),
+        (Options { block_bytes: 255, ..d() }, "block_bytes"),
+        (Options { block_bytes: (64 << 10) + 1, ..d() }, "block_bytes"),
+        (Options { space_percent: 100, ..d() }, "space_percent"),
+        (Options { runs_max: 0, ..d() }, "runs_max"),
     ] {
         for refused in [Db::open(&path, options.clone()), Db::in_memory(options.clone())] {
             let refused = refused.unwrap_err();

@@ -13,7 +13,7 @@ fn numbers_add_up() {
     }
     db.delete(0u32.to_be_bytes()).unwrap();
     db.write(Batch::new().put("a", "b").put("c", "d").delete("e")).unwrap();
-    db.flush().unwrap();
+    db.sync().unwrap();
     let snapshot = db.snapshot().unwrap();
     let iterated = db.iter().unwrap().count();
     let stats = db.stats();
@@ -21,18 +21,18 @@ fn numbers_add_up() {
     assert_eq!((stats.writes, stats.commits), (1004, 1002));
     assert_eq!(stats.user_bytes_written, 1000 * 50 + 4 + 5);
     assert_eq!((stats.visible_seq, stats.durable_seq), (1004, 1004));
-    assert!(stats.syncs >= 1 && stats.rotations == stats.segments && stats.segments > 3, "{stats:?}");
+    assert!(stats.syncs >= 1 && stats.rotations > 3 && stats.segments <= stats.rotations, "{stats:?}");
     assert_eq!(stats.iterators, 1);
     assert_eq!(stats.index_keys, 1003);
     assert_eq!((stats.snapshots, stats.oldest_snapshot_seq), (1, snapshot.sequence()));
     assert!(stats.log_bytes_written > stats.user_bytes_written);
-    assert!(stats.log_bytes_written <= stats.log_bytes && stats.log_bytes <= stats.log_bytes_allocated);
-    assert!(stats.index_bytes > 0 && stats.order_bytes > 0);
+    assert!(stats.log_bytes <= stats.log_bytes_allocated);
+    assert!(stats.index_bytes > 0);
     assert_eq!(stats.poisoned, 0);
 
     let json: serde_json::Value = serde_json::from_str(&stats.to_json()).unwrap();
     let object = json.as_object().unwrap();
-    assert_eq!(object.len(), stats.fields().len());
+    assert_eq!(object.len(), stats.fields().len() + 3, "and three ratios");
     let text = stats.to_string();
     for (name, value) in stats.fields() {
         assert_eq!(object[name].as_u64(), Some(value), "{name}");
@@ -40,5 +40,5 @@ fn numbers_add_up() {
     }
     let verified = db.verify().unwrap();
     assert_eq!(verified.records, 1004);
-    assert!(verified.files >= stats.segments && verified.bytes >= stats.log_bytes_written);
+    assert!(verified.files > stats.segments && verified.records >= 1002, "{verified:?}");
 }

@@ -51,7 +51,9 @@ fn one_round(seed: u64, round: u64) {
                     4 => db.snapshot().and_then(|s| s.range(key..)?.next_back().transpose().map(|_| ())),
                     _ if i == round % 3 => db.close(),
                     _ if rng.one_in(4) => db.verify().map(|_| ()),
-                    _ => db.flush(),
+                    _ if rng.one_in(20) => db.flush(),
+                    _ if rng.one_in(20) => db.compact::<&[u8]>(..),
+                    _ => db.sync(),
                 };
                 if closed(result) {
                     return;
@@ -73,7 +75,7 @@ fn close_beside_everything() {
     let seed = common::seed(71);
     let (done, wait) = mpsc::channel();
     let rounds = std::thread::spawn(move || {
-        for round in 0..scaled(200) {
+        for round in 0..scaled(80) {
             one_round(seed, round);
             done.send(round).unwrap();
         }

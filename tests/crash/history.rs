@@ -1,19 +1,26 @@
 //! What a store was told, what it may hold after a power cut, and the random work that a run does.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kvs::env::sim::SimEnv;
-use kvs::{Batch, Db, Durability, LogBackend, Options, Result};
+use kvs::{Batch, Db, Durability, LogBackend, Options, Result, TableIo};
 
 use crate::common::Rng;
 
 /// Keys and values.
 pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What survives together: keys, and values or deletions.
-type Commit = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// What survives together.
+#[derive(Clone, Debug)]
+struct Commit {
+    /// Sequence numbers that it took.
+    writes: u64,
+    /// Keys, and their values or that they are gone, in order.
+    changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
 
 /// Where every simulated store lies.
 pub const DIR: &str = "/db";
@@ -47,7 +54,7 @@ impl History {
     /// The store's contents after the first `n` commits.
     pub fn state(&self, n: usize) -> Map {
         let mut map = Map::new();
-        for (key, value) in self.commits[..n].iter().flatten() {
+        for (key, value) in self.commits[..n].iter().flat_map(|commit| &commit.changes) {
             match value {
                 Some(value) => drop(map.insert(key.clone(), value.clone())),
                 None => drop(map.remove(key)),
@@ -63,7 +70,7 @@ impl History {
             if sum >= seq {
                 return (sum == seq).then_some(n);
             }
-            sum += commit.len() as u64;
+            sum += commit.writes;
         }
         (sum == seq).then_some(self.commits.len())
     }
@@ -105,15 +112,17 @@ impl History {
             0 => 2 + rng.below(9),
             _ => 1,
         };
+        if rng.one_in(25) {
+            return self.delete_range(db, rng, durability, mapped);
+        }
         let commit: Vec<_> = (0..writes)
             .map(|_| {
                 let value = if rng.one_in(5) { None } else { Some(self.value(rng)) };
                 (key(rng.next()), value)
             })
             .collect();
-        self.commits.push(commit);
-        let commit = &self.commits[self.commits.len() - 1];
-        match &commit[..] {
+        self.commits.push(Commit { writes: commit.len() as u64, changes: commit });
+        match &self.commits[self.commits.len() - 1].changes[..] {
             [(key, Some(value))] => db.put_with(key, value, durability)?,
             [(key, None)] => db.delete_with(key, durability)?,
             several => {
@@ -127,12 +136,30 @@ impl History {
                 db.write_with(&batch, durability)?;
             }
         }
+        self.acknowledged(durability, mapped);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, durability: Durability, mapped: bool) {
         if durability != Durability::None || mapped {
             self.kept = self.len();
         }
         if durability == Durability::Sync {
             self.durable = self.len();
         }
+    }
+
+    /// One random range delete, noted and made: one write, however many keys it takes.
+    fn delete_range(&mut self, db: &Db, rng: &mut Rng, durability: Durability, mapped: bool) -> Result<()> {
+        let (a, b) = (key(rng.next()), key(rng.next()));
+        let (start, stop) = if a < b { (a, b) } else { (b, a) };
+        let within = |key: &Vec<u8>| start <= *key && *key < stop;
+        let changes = (0..KEYS).map(key).filter(within).map(|key| (key, None)).collect();
+        self.commits.push(Commit { writes: 1, changes });
+        let mut batch = Batch::new();
+        batch.delete_range(start.as_slice()..stop.as_slice());
+        db.write_with(&batch, durability)?;
+        self.acknowledged(durability, mapped);
         Ok(())
     }
 
@@ -175,7 +202,19 @@ pub fn open(sim: &SimEnv, options: &Options) -> Result<Db> {
 pub fn tiny(log_backend: LogBackend, rng: &mut Rng) -> Options {
     let segment_bytes_min = 4096 << rng.below(2);
     let segment_bytes_max = segment_bytes_min << rng.below(4);
-    Options { log_backend, segment_bytes_min, segment_bytes_max, ..Options::default() }
+    let table_io = if rng.one_in(2) { TableIo::Mapped } else { TableIo::Positioned };
+    Options {
+        log_backend,
+        segment_bytes_min,
+        segment_bytes_max,
+        memtable_bytes_max: 16 << 10 << rng.below(3),
+        table_bytes_max: 4 << 10 << rng.below(3),
+        block_bytes: 256 << rng.below(4),
+        table_io,
+        cache_bytes: 8 << 10,
+        runs_max: 1 + rng.below(4),
+        ..Options::default()
+    }
 }
 
 /// A run of random work, complete or cut off.
@@ -185,8 +224,11 @@ pub struct Run {
     pub history: History,
     /// So many writes the store called durable at its end.
     pub claimed: u64,
-    /// Effect counts at which the store went on to another segment, or was closed, killed or opened.
+    /// Effect counts at which the store went on to another segment, flushed, merged, or was closed, killed or opened.
     pub edges: Vec<u64>,
+    /// Flushes and steps of merges, of the sessions that were not killed.
+    pub flushes: u64,
+    pub merge_steps: u64,
 }
 
 /// Random work on a new machine, the same for the same seed, with the power cut after so many effects.
@@ -203,6 +245,12 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
     let cut = cut.unwrap_or(u64::MAX);
     sim.cut_after(cut);
     let mut last: Option<Db> = None;
+    let (flushes, merge_steps) = (Cell::new(0), Cell::new(0));
+    let note = |db: &Db| {
+        let stats = db.stats();
+        flushes.set(flushes.get() + stats.flushes);
+        merge_steps.set(merge_steps.get() + stats.merge_steps);
+    };
     let _ = (|| -> Result<()> {
         let fail = |e: kvs::Error| {
             assert!(sim.power_is_off(), "seed {seed} {backend:?}: an error with the power on: {e:?}");
@@ -214,12 +262,20 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
             match rng.below(100) {
                 0..4 => db.step_worker(),
                 4..7 => {
-                    db.flush().map_err(fail)?;
+                    let before = sim.ops();
+                    match rng.below(6) {
+                        0 => db.compact::<&[u8]>(..).map_err(fail)?,
+                        1 => db.compact(key(rng.next())..key(rng.next())).map_err(fail)?,
+                        2 | 3 => db.flush().map_err(fail)?,
+                        _ => db.sync().map_err(fail)?,
+                    }
+                    edges.extend([before, before + 8, sim.ops()]);
                     history.durable = history.len();
                     history.kept = history.len();
                 }
                 7..9 => {
                     edges.push(sim.ops());
+                    note(&db);
                     db.close().map_err(fail)?;
                     history.settle(history.len());
                     db = open(&sim, &options).map_err(fail)?;
@@ -247,10 +303,12 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
                     };
                     let before = sim.ops();
                     history.write(&db, &mut rng, durability, mapped).map_err(fail)?;
-                    if db.stats().rotations > rotations {
-                        edges.push(before);
+                    let stats = db.stats();
+                    let turns = stats.rotations + stats.flushes + stats.merge_steps;
+                    if turns > rotations {
+                        edges.extend([before, (before + sim.ops()) / 2, sim.ops()]);
                     }
-                    rotations = db.stats().rotations;
+                    rotations = turns;
                     // Under load the worker is late or early.
                     if rng.one_in(4) {
                         db.step_worker();
@@ -265,8 +323,12 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
         sim.cut_after(sim.ops());
         Ok(())
     })();
-    let claimed = last.map_or(0, |db| db.stats().durable_seq);
-    Run { sim, options, history, claimed, edges }
+    let claimed = last.map_or(0, |db| {
+        note(&db);
+        db.stats().durable_seq
+    });
+    let (flushes, merge_steps) = (flushes.get(), merge_steps.get());
+    Run { sim, options, history, claimed, edges, flushes, merge_steps }
 }
 
 /// Log files of the store in `sim`, with their contents.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kvs::{Batch, Db, Durability, ErrorKind, LogBackend, Result};
 
-use super::{alone, names, tiny};
+use super::{alone, tiny};
 
 /// Runs `body` in a forked child, which ends without any exit handler; true if it said so. A child that hangs is ended by an
 /// alarm after 20 seconds.
@@ -50,7 +50,6 @@ fn a_child_is_refused_and_harmless() {
         let snapshot = db.snapshot().unwrap();
         let mut iter = db.iter().unwrap();
         assert!(iter.seek_to_first().unwrap());
-        let before = names(&path);
         let good = in_child(|| {
             let mut good = forked(db.get([0; 4]))
                 && forked(db.get("missing"))
@@ -91,10 +90,7 @@ fn a_child_is_refused_and_harmless() {
         // `iter`, `snapshot` and `db` were moved into the closure, which the parent never ran: so they were dropped here as well.
         let db = Db::open(&path, tiny(backend)).unwrap();
         assert_eq!(db.iter().unwrap().count(), 300);
-        assert_eq!(
-            names(&path).iter().filter(|n| n.ends_with(".log")).count(),
-            before.iter().filter(|n| n.ends_with(".log")).count()
-        );
+        db.verify().unwrap();
     }
 }
 

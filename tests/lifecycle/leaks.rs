@@ -47,7 +47,9 @@ fn a_thousand_opens_leave_nothing() {
     for path in &stores {
         let expected: BTreeSet<String> = ["LOCK", "MANIFEST"].map(String::from).into();
         let (logs, rest): (BTreeSet<_>, BTreeSet<_>) = names(path).into_iter().partition(|n| n.ends_with(".log"));
+        let (tables, rest): (BTreeSet<_>, BTreeSet<_>) = rest.into_iter().partition(|n| n.ends_with(".tbl"));
         assert_eq!(rest, expected);
+        assert_eq!(tables.len() as u64, Db::open(path, tiny(LogBackend::Mapped)).unwrap().stats().tables, "orphans");
         for log in logs {
             assert!(std::fs::metadata(path.join(&log)).unwrap().len() > 80, "{log} holds no record");
         }

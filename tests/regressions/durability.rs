@@ -105,7 +105,7 @@ fn a_store_opened_after_a_failed_sync_trusts_no_page_from_before() {
                 db.put([n], [n; 900]).unwrap();
             }
             plan.fail_next(Fault::eio().on(kind));
-            assert!(db.flush().is_err());
+            assert!(db.sync().is_err());
             drop(db);
             let db = open(&sim, &small(backend)).unwrap();
             db.put_with("later", "durable", Durability::Sync).unwrap();
@@ -159,7 +159,7 @@ fn a_renewal_that_is_cut_off_loses_nothing() {
             db.put([n], [n; 900]).unwrap();
         }
         plan.fail_next(Fault::eio().on(CallKind::Sync));
-        assert!(db.flush().is_err());
+        assert!(db.sync().is_err());
         drop(db);
         sim.cut_after(sim.ops() + cut);
         let opened = open(&sim, &options);

@@ -23,7 +23,7 @@ fn what_stayed_in_the_process_is_written_when_the_segment_is_full() {
         db.put_with(i.to_be_bytes(), [7; 50], Durability::None).unwrap();
     }
     assert!(db.stats().segments > 10);
-    db.flush().unwrap();
+    db.sync().unwrap();
     let verified = db.verify().unwrap();
     assert_eq!(verified.records, 1000);
     // The files alone, as a killed process would leave them.

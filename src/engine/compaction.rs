@@ -1,0 +1,451 @@
+//! Compaction: several runs become one, table by table.
+//!
+//! A *job* is a number of the newest runs (see [`picking`](super::picking)) or all, and a range of keys, usually all. It goes through
+//! the keys in order. One *step* of it
+//!
+//! 1. merges the job's runs from where the last step stopped until a table is full, reading past mapping and cache;
+//! 2. cuts the keys so far out of every run of the job, and puts the table in the place of what it cut out of the oldest;
+//! 3. installs that ([`tables`](super::tables)), re-points the index, and retires tables that have no slice left.
+//!
+//! After each step the store is whole: keys before that point are merged, the others are not, and nothing needs to be
+//! remembered. So a job can be dropped between steps, by a close or a kill; picking then begins with what is there. Within a step the worker
+//! stops every few hundred records to look whether a flush or a segment is wanted, and does that first.
+//!
+//! What may be dropped is decided by [`Retention`], from the inputs alone. Tombstones go only if no run is older than the job's.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::cursor::{Cursor, RunWalk};
+use crate::engine::Core;
+use crate::engine::output::Output;
+use crate::engine::picking::{self, Limits, Shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::merging::{Merging, Source};
+use crate::record::Seq;
+use crate::sync::epoch;
+use crate::sync::{Arc, Condvar, Mutex, Ordering};
+use crate::version::{Run, Slice, Version};
+use crate::visibility::Retention;
+
+/// Less dead space than this is left alone.
+const DEAD_BYTES_MIN: u64 = 64 << 10;
+/// With so many iterators made since the last merge, scans are frequent, and fewer runs are allowed.
+const SCANS_FREQUENT: u64 = 1000;
+
+/// A slice of which so many hundredths are dead is rewritten although nothing newer falls into it.
+const WORN_PERCENT: u64 = 25;
+/// So many slices ahead a step looks for one at which it can end.
+const LOOK_AHEAD: usize = 4;
+
+/// Merges are behind with so many times the runs, or the dead space, that the options allow.
+const BEHIND: u64 = 2;
+/// And with more dead space than this.
+const DEAD_BYTES_BEHIND: u64 = 1 << 20;
+/// When they are, so many bytes are merged for each that is flushed.
+const MERGED_FOR_FLUSHED: u64 = 3;
+
+/// A key at which something starts or stops; `None`: the first, or beyond the last.
+type Bound = Option<Arc<[u8]>>;
+
+/// What the holder of `background` remembers.
+#[derive(Debug)]
+pub(crate) struct Background {
+    job: Option<Job>,
+    /// Something may be dropped that could not be when all runs were last merged.
+    unsettled: bool,
+    /// The flushes that there were when that was last looked at.
+    seen_flushes: u64,
+    /// The oldest snapshot when all runs were last merged, if older versions were kept for it.
+    held_for: Option<Seq>,
+    /// Iterators that had been made at the last merge.
+    seen_iterators: u64,
+    /// A merge found damage: no more merges until the store is opened again.
+    stopped: bool,
+    /// The last piece of work was a flush.
+    pub has_flushed: bool,
+}
+
+impl Default for Background {
+    /// Of a store that was just opened: nobody knows what a merge could do.
+    fn default() -> Background {
+        Background {
+            job: None,
+            unsettled: true,
+            seen_flushes: 0,
+            held_for: None,
+            seen_iterators: 0,
+            stopped: false,
+            has_flushed: false,
+        }
+    }
+}
+
+impl Background {
+    /// Is a merge under way?
+    pub fn is_merging(&self) -> bool {
+        self.job.is_some()
+    }
+}
+
+/// What a caller of `compact` waits for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    start: Option<Vec<u8>>,
+    stop: Option<Vec<u8>>,
+    outcome: Mutex<Option<Result<()>>>,
+    done: Condvar,
+}
+
+impl Asked {
+    fn answer(&self, outcome: Result<()>) {
+        *self.outcome.lock() = Some(outcome);
+        self.done.notify_all();
+    }
+}
+
+/// A merge under way.
+#[derive(Clone, Debug)]
+struct Job {
+    /// The numbers of its runs, newest first. Those that have no slice left are not in the version any more.
+    runs: Vec<u64>,
+    /// Where it started, and where the next step starts.
+    start: Bound,
+    next: Bound,
+    /// Where it ends.
+    stop: Bound,
+    /// Everything in the range is rewritten, needed or not.
+    whole: bool,
+    /// It took all runs that there were, and all keys.
+    all: bool,
+    /// Bytes of records that it copied although they are not live.
+    held: u64,
+}
+
+impl Core {
+    /// Flushes, and merges the keys from `start` up to but without `stop`; returns when that is done.
+    pub(crate) fn compact(&self, start: Option<Vec<u8>>, stop: Option<Vec<u8>>) -> Result<()> {
+        self.flush_all()?;
+        if start.as_ref().zip(stop.as_ref()).is_some_and(|(start, stop)| start >= stop) {
+            return Ok(());
+        }
+        if !self.has_worker() {
+            return self.merge_range(&mut self.background.lock(), start.as_deref(), stop.as_deref());
+        }
+        let asked = Arc::new(Asked { start, stop, outcome: Mutex::new(None), done: Condvar::new() });
+        self.compacting.lock().push(Arc::clone(&asked));
+        self.signal.ask_to_compact();
+        if let Err(failure) = self.check_writable() {
+            // The worker may have looked for the last time before this came.
+            self.refuse_compactions(&failure);
+        }
+        let mut outcome = asked.outcome.lock();
+        loop {
+            match outcome.take() {
+                Some(outcome) => return outcome,
+                None => asked.done.wait(&mut outcome),
+            }
+        }
+    }
+
+    /// Does what callers of `compact` wait for.
+    pub(crate) fn compact_asked(&self, background: &mut Background) {
+        let asked = std::mem::take(&mut *self.compacting.lock());
+        for asked in asked {
+            asked.answer(self.merge_range(background, asked.start.as_deref(), asked.stop.as_deref()));
+        }
+    }
+
+    /// Tells callers of `compact` that nobody does it any more.
+    pub(crate) fn refuse_compactions(&self, why: &Error) {
+        let asked = std::mem::take(&mut *self.compacting.lock());
+        asked.iter().for_each(|asked| asked.answer(Err(why.clone())));
+    }
+
+    /// One step of the merge under way, or of one that is picked now. False if there is nothing to merge.
+    pub(crate) fn merge_some(&self, background: &mut Background, at_rest: bool) -> Result<bool> {
+        if background.stopped || self.options.read_only || self.failure().is_some() {
+            return Ok(false);
+        }
+        if background.job.is_none() {
+            background.job = self.pick_job(background, at_rest);
+        }
+        let Some(mut job) = background.job.take() else { return Ok(false) };
+        let next = match self.merge_step(&mut job) {
+            Ok(next) => next,
+            Err(failure) => {
+                if !matches!(failure.kind(), ErrorKind::NoSpace | ErrorKind::Closed) && self.failure().is_none() {
+                    // The damage is where it was, and reads tell of it. What can't be merged stays.
+                    background.stopped = true;
+                    self.note_background_failure(&failure);
+                }
+                return Err(failure);
+            }
+        };
+        match next {
+            Some(next) => {
+                job.next = next;
+                background.job = Some(job);
+            }
+            None => self.merged(background, &job)?,
+        }
+        Ok(true)
+    }
+
+    fn merged(&self, background: &mut Background, job: &Job) -> Result<()> {
+        self.cut_empty(job)?;
+        // Relaxed: a statistic.
+        self.counters.merges.fetch_add(1, Ordering::Relaxed);
+        background.seen_iterators = self.counters.iterators.load(Ordering::Relaxed);
+        let version = self.version.pin(&epoch::pin());
+        if job.all {
+            background.unsettled = false;
+            background.held_for = self.snapshots.summary().1.filter(|_| job.held >= DEAD_BYTES_MIN);
+        }
+        if !version.ranges.is_empty() {
+            // Those that the merge has applied everywhere are spent.
+            self.install(version.runs.clone(), None)?;
+        }
+        Ok(())
+    }
+
+    fn pick_job(&self, background: &mut Background, at_rest: bool) -> Option<Job> {
+        let flushes = self.counters.flushes.load(Ordering::Relaxed);
+        let freed = |held_for: &Seq| self.snapshots.summary().1.is_none_or(|oldest| oldest > *held_for);
+        if flushes != background.seen_flushes || background.held_for.take_if(|seq| freed(seq)).is_some() {
+            background.unsettled = true;
+            background.seen_flushes = flushes;
+        }
+        let version = self.version.pin(&epoch::pin());
+        let scans = self.counters.iterators.load(Ordering::Relaxed) - background.seen_iterators;
+        let runs_max = self.options.runs_max as usize;
+        let limits = Limits {
+            space_percent: self.options.space_percent,
+            dead_bytes_min: DEAD_BYTES_MIN.min(self.options.table_bytes_max / 4),
+            runs_max: if scans > SCANS_FREQUENT { runs_max.div_ceil(3) } else { runs_max },
+            at_rest,
+            unsettled: background.unsettled,
+        };
+        let pick = picking::pick(&shapes(&version, self.snapshots.summary().0 > 0), &limits)?;
+        let runs = version.runs[..pick.count].iter().map(|run| run.number).collect();
+        let all = pick.count == version.runs.len();
+        Some(Job { runs, start: None, next: None, stop: None, whole: false, all, held: 0 })
+    }
+
+    /// Merges everything between `start` and `stop`, all runs. Other jobs are dropped: what they have done stays done.
+    pub(crate) fn merge_range(
+        &self,
+        background: &mut Background,
+        start: Option<&[u8]>,
+        stop: Option<&[u8]>,
+    ) -> Result<()> {
+        let runs: Vec<u64> = self.version.pin(&epoch::pin()).runs.iter().map(|run| run.number).collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let (next, stop) = (start.map(Arc::from), stop.map(Arc::from));
+        let all = start.is_none() && stop.is_none();
+        background.job = Some(Job { runs, start: next.clone(), next, stop, whole: true, all, held: 0 });
+        while background.job.is_some() {
+            if let Some(damage) = self.merge_failure.get() {
+                background.job = None;
+                return Err(damage.clone());
+            }
+            self.check_writable()?;
+            self.merge_some(background, false)?;
+            self.free_retired();
+        }
+        Ok(())
+    }
+
+    /// The keys of the next step, from the first up to but without the second. `None`: nothing is left to do.
+    ///
+    /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead: the step begins at the first key
+    /// that is not in such a slice, and ends before the next such slice.
+    fn narrow(&self, job: &Job, newer: &[&Arc<Run>], oldest: &Run) -> Result<Option<(Bound, Bound)>> {
+        if job.whole {
+            return Ok(Some((job.next.clone(), job.stop.clone())));
+        }
+        let walks = newer.iter().map(|run| self.walk(run, job)).filter(|walk| !walk.is_empty());
+        let mut newer = Merging::new(walks.map(Cursor::Run).collect());
+        newer.seek_to_end_of(true)?;
+        let first_newer = top_key(&newer);
+        let (from, to) = oldest.range_of(job.next.as_deref(), job.stop.as_deref());
+        let slices = &oldest.slices[from..to];
+        let begin = |slice: &Slice| job.next.as_deref().map_or(slice.first(), |next| next.max(slice.first())).to_vec();
+        let stays = |slice: &Slice, newer: &Option<Vec<u8>>| {
+            newer.as_deref().is_none_or(|key| key > slice.last()) && !is_worn(slice)
+        };
+        let skipped = slices.iter().take_while(|slice| stays(slice, &first_newer)).count();
+        let start = match (first_newer, slices.get(skipped)) {
+            (None, None) => return Ok(None),
+            (Some(key), None) => key,
+            (None, Some(slice)) => begin(slice),
+            (Some(key), Some(slice)) => key.min(begin(slice)),
+        };
+        let mut stop = job.stop.clone();
+        for slice in slices[skipped..].iter().take(LOOK_AHEAD).filter(|slice| slice.first() > &*start) {
+            newer.seek(slice.first(), true, false)?;
+            if stays(slice, &top_key(&newer)) {
+                stop = Some(Arc::from(slice.first()));
+                break;
+            }
+        }
+        Ok(Some((Some(start.into()), stop)))
+    }
+
+    fn walk(&self, run: &Arc<Run>, job: &Job) -> RunWalk {
+        RunWalk::new(Arc::clone(run), job.next.clone(), job.stop.clone(), Some(Arc::clone(&self.env)))
+    }
+
+    /// Steps 1 to 3; returns where the next one starts, `None` at the end.
+    fn merge_step(&self, job: &mut Job) -> Result<Option<Bound>> {
+        let version = self.version.pin(&epoch::pin());
+        let is_input = |run: &Run| job.runs.contains(&run.number);
+        let inputs: Vec<_> = version.runs.iter().filter(|run| is_input(run)).collect();
+        let Some((oldest, newer)) = inputs.split_last() else { return Ok(None) };
+        let target = oldest.number;
+        let bottom = version.runs.last().is_some_and(|last| last.number == target);
+        let Some((start, stop)) = self.narrow(job, newer, oldest)? else { return Ok(None) };
+
+        let mut cursors = Vec::new();
+        let mut covered = true;
+        for run in &inputs {
+            let env = Some(Arc::clone(&self.env));
+            let walk = RunWalk::new(Arc::clone(run), start.clone(), stop.clone(), env);
+            covered &= walk.is_covered();
+            if !walk.is_empty() {
+                cursors.push(Cursor::Run(walk));
+            }
+        }
+        crate::cursor::share_prefix(&mut cursors)?;
+        let mut merging = Merging::new(cursors);
+        merging.seek_to_end_of(true)?;
+        let flushed_seq = self.catalog.lock().flushed_seq;
+        let mut retention = Retention::new(self.snapshots.live(), Arc::clone(&version.ranges), flushed_seq, bottom);
+        let mut output = Output::new(self, self.options.table_bytes_max, retention.purged());
+        let mut told = 0;
+        let left = output.take(&mut merging, &mut retention, 1, |read| {
+            self.merged_since_flush.fetch_add(read - std::mem::replace(&mut told, read), Ordering::Relaxed);
+            self.breathe()
+        })?;
+        self.merged_since_flush.fetch_add(output.bytes_read - told, Ordering::Relaxed);
+        drop(merging);
+
+        // Where the next step starts, this one's keys end.
+        let end: Bound = left.map(Arc::from).or(stop);
+        let slices = self.register(&output.built, covered)?;
+        // A flush may have come in between, as a run of its own.
+        let current = self.version.pin(&epoch::pin());
+        let runs = current.runs.iter().map(|run| {
+            if !is_input(run) {
+                return Arc::clone(run);
+            }
+            let mut kept = run.cut(start.as_deref(), end.as_deref());
+            if run.number == target {
+                kept = Run::joined(kept, slices.iter().cloned());
+            }
+            Arc::new(Run { number: run.number, slices: kept })
+        });
+        let runs: Vec<_> = runs.collect();
+        let installed = self.install(runs, None);
+        if installed.is_ok() || self.failure().is_some() {
+            output.keep();
+        } else {
+            self.unregister(&slices);
+        }
+        installed?;
+        self.repoint(&output.built, &slices, &output.gone, covered)?;
+        self.retire_gone(&version);
+        job.held += output.built.iter().map(|built| built.held).sum::<u64>();
+        // Relaxed: statistics.
+        let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
+        self.counters.merge_steps.fetch_add(1, Ordering::Relaxed);
+        self.counters.merge_bytes_read.fetch_add(output.bytes_read, Ordering::Relaxed);
+        self.counters.merge_bytes_written.fetch_add(written, Ordering::Relaxed);
+        Ok(if end == job.stop { None } else { Some(end) })
+    }
+
+    /// Are there so many runs, or so much dead space, that merges fall behind what is written?
+    pub(crate) fn is_behind(&self) -> bool {
+        let version = self.version.pin(&epoch::pin());
+        let shapes = shapes(&version, self.snapshots.summary().0 > 0);
+        let (bytes, dead) =
+            shapes.iter().fold((0, 0), |(b, d), shape| (b + shape.bytes, d + shape.dead.min(shape.bytes)));
+        let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100) * BEHIND;
+        shapes.len() as u64 > self.options.runs_max * BEHIND || dead > allowed + DEAD_BYTES_BEHIND
+    }
+
+    /// Must merges do more before the next flush? Then writers wait, sooner or later: they go no faster than what they write can be merged.
+    pub(crate) fn merges_first(&self) -> bool {
+        let enough = self.last_flush_bytes.load(Ordering::Relaxed).saturating_mul(MERGED_FOR_FLUSHED);
+        self.merged_since_flush.load(Ordering::Relaxed) < enough && self.is_behind()
+    }
+
+    /// A job has come to its end: no run of it but the oldest has a key left in its range. Slices that they still have there are empty.
+    fn cut_empty(&self, job: &Job) -> Result<()> {
+        let version = self.version.pin(&epoch::pin());
+        let is_input = |run: &&Arc<Run>| job.runs.contains(&run.number);
+        let Some(oldest) = version.runs.iter().rfind(is_input) else { return Ok(()) };
+        let newer = |run: &Run| job.runs.contains(&run.number) && run.number != oldest.number;
+        let (start, stop) = (job.start.as_deref(), job.stop.as_deref());
+        let is_left = |run: &Arc<Run>| newer(run) && run.range_of(start, stop).0 < run.range_of(start, stop).1;
+        if !version.runs.iter().any(is_left) {
+            return Ok(());
+        }
+        let runs = version.runs.iter().map(|run| match newer(run) {
+            true => Arc::new(Run { number: run.number, slices: run.cut(start, stop) }),
+            false => Arc::clone(run),
+        });
+        self.install(runs.collect(), None)?;
+        self.retire_gone(&version);
+        Ok(())
+    }
+
+    /// Retires the tables of an older version that are not in the present one.
+    fn retire_gone(&self, version: &Version) {
+        let now = self.version.pin(&epoch::pin());
+        let gone = version.slices().filter(|slice| now.table(slice.table.meta().number).is_none());
+        let gone: BTreeMap<u16, _> = gone.map(|slice| (slice.slot, Arc::clone(slice.table.file()))).collect();
+        self.retire(gone);
+    }
+
+    /// What is more urgent than a merge.
+    fn breathe(&self) -> Result<()> {
+        if self.signal.wants_segment() {
+            self.prepare_segment();
+        }
+        if self.flush_is_due() && !self.merges_first() {
+            // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
+            let _ = self.flush_some(false);
+        }
+        self.check_writable()
+    }
+}
+
+fn top_key(merging: &Merging<Cursor>) -> Option<Vec<u8>> {
+    let (source, entry) = merging.top()?;
+    Some(merging.source(source).key_of(&entry).to_vec())
+}
+
+/// Is much of a slice's table dead?
+fn is_worn(slice: &Slice) -> bool {
+    slice.table.file().dead() * 100 > slice.table.meta().data_bytes * WORN_PERCENT
+}
+
+fn shapes(version: &Version, snapshots: bool) -> Vec<Shape> {
+    let shape_of = |run: &Arc<Run>| {
+        let mut shape = Shape::default();
+        let mut seen = HashSet::new();
+        for slice in &run.slices {
+            let (meta, file) = (slice.table.meta(), slice.table.file());
+            if seen.insert(meta.number) {
+                shape.bytes += meta.len;
+                // What was kept for snapshots can't be dropped while there are any.
+                let kept = if snapshots { file.held() } else { 0 };
+                shape.dead += file.dead().min(meta.data_bytes).saturating_sub(kept);
+            }
+        }
+        shape
+    };
+    version.runs.iter().map(shape_of).collect()
+}

@@ -1,0 +1,157 @@
+//! Coverage: which slices the point index speaks for, and how that changes.
+//!
+//! After an open the index knows the keys of the logs and no others. The worker fills it from the tables' hash sections, the newest run
+//! first, slice by slice; a key that is there already has a newer version. Where the index would outgrow the memory that it may have,
+//! it stops; and if it has outgrown it, slices are uncovered again, the oldest first.
+//!
+//! *Cover* a slice: insert its keys, if absent; then install a version that says so. In between the entries are right already
+//! (a key's entry is its newest version, since all newer slices are covered), only their absence says nothing yet.
+//!
+//! *Uncover* a slice: install a version that says so; wait one grace period, for readers that take a miss for final hold the older
+//! version; then remove the entries that lead into its table.
+//!
+//! A slice may be a part of its table; what the hash section says of the rest has been merged elsewhere and must not come back. So
+//! there each record's key is looked at.
+
+use crate::engine::Core;
+use crate::engine::commit::address;
+use crate::engine::tables::whole_hash;
+use crate::error::Result;
+use crate::sync::epoch::{self, Guard};
+use crate::sync::{Arc, AtomicBool, Backoff, Ordering};
+use crate::version::{Run, Slice, Version};
+
+/// Bytes that a key takes in the index at most, or a slice would be uncovered as soon as it is covered.
+const ENTRY_BYTES: u64 = 24;
+/// So many keys are filled in while one epoch is pinned.
+const BATCH: usize = 64;
+
+impl Core {
+    /// Covers one more slice, if there is one that fits. False if there was none.
+    pub(crate) fn cover_some(&self) -> Result<bool> {
+        let version = self.version.pin(&epoch::pin());
+        if !version.uncovered {
+            return Ok(false);
+        }
+        let slices = || version.runs.iter().enumerate().flat_map(|(r, run)| (0..run.slices.len()).map(move |s| (r, s)));
+        let Some((run, slice)) = slices().find(|&(r, s)| !version.runs[r].slices[s].covered) else { return Ok(false) };
+        let slice_of = &version.runs[run].slices[slice];
+        if self.index.bytes() + slice_of.table.meta().keys * ENTRY_BYTES > self.index_bytes_max() {
+            return Ok(false);
+        }
+        self.fill(slice_of)?;
+        self.set_covered(&version, run, slice, true);
+        Ok(true)
+    }
+
+    /// Inserts the keys of a slice.
+    fn fill(&self, slice: &Slice) -> Result<()> {
+        let mut batch = Vec::with_capacity(BATCH);
+        slice.table.hashes(|hash, offset| {
+            batch.push((hash, offset));
+            if batch.len() == BATCH {
+                self.fill_batch(slice, &batch)?;
+                batch.clear();
+                if self.signal.wants_segment() {
+                    self.prepare_segment();
+                }
+                self.check_open()?;
+            }
+            Ok(())
+        })?;
+        self.fill_batch(slice, &batch)
+    }
+
+    fn fill_batch(&self, slice: &Slice, batch: &[(u32, u64)]) -> Result<()> {
+        let guard = epoch::pin();
+        batch.iter().for_each(|(hash, _)| self.index.prefetch(whole_hash(*hash), &guard));
+        let mut dead = 0;
+        for &(hash, offset) in batch {
+            if !self.is_in(slice, offset)? {
+                continue;
+            }
+            let hash = whole_hash(hash);
+            let same_key = |candidate| {
+                let (bytes, header) = slice.table.record_at(offset)?;
+                self.is_key(candidate, header.key(&bytes), &guard)
+            };
+            if !self.index.lock(hash).fill(hash, address(slice.slot, offset)?, &guard, same_key)? {
+                let (_, header) = slice.table.record_at(offset)?;
+                dead += header.len() as u64;
+            }
+        }
+        slice.table.file().add_dead(dead);
+        Ok(())
+    }
+
+    /// Uncovers the oldest slice, while the index takes more memory than it may. False if it does not.
+    pub(crate) fn uncover_some(&self) -> Result<bool> {
+        if self.index.bytes() <= self.index_bytes_max() {
+            return Ok(false);
+        }
+        let version = self.version.pin(&epoch::pin());
+        let runs = version.runs.iter().enumerate().rev();
+        let mut slices = runs.flat_map(|(r, run)| (0..run.slices.len()).rev().map(move |s| (r, s)));
+        let Some((run, slice)) = slices.find(|&(r, s)| version.runs[r].slices[s].covered) else { return Ok(false) };
+        self.set_covered(&version, run, slice, false);
+        self.wait_for_readers();
+        self.unfill(&version.runs[run].slices[slice])?;
+        Ok(true)
+    }
+
+    /// Removes the entries that lead into a slice.
+    fn unfill(&self, slice: &Slice) -> Result<()> {
+        slice.table.hashes(|hash, offset| {
+            if self.is_in(slice, offset)? {
+                let hash = whole_hash(hash);
+                let guard = epoch::pin();
+                self.index.lock(hash).remove(hash, address(slice.slot, offset)?, &guard);
+            }
+            Ok(())
+        })
+    }
+
+    /// Is the record at `offset` of the slice's table in the slice?
+    fn is_in(&self, slice: &Slice, offset: u64) -> Result<bool> {
+        if slice.low.is_none() && slice.high.is_none() {
+            return Ok(true);
+        }
+        let (bytes, header) = slice.table.record_at(offset)?;
+        slice.table.file().check(&bytes, &header, offset)?;
+        Ok(slice.may_hold(header.key(&bytes)))
+    }
+
+    /// Installs a version in which the coverage of one slice is another. Only whoever holds `background` changes runs.
+    fn set_covered(&self, version: &Version, run: usize, slice: usize, covered: bool) {
+        let mut runs = version.runs.clone();
+        let mut slices = runs[run].slices.clone();
+        slices[slice].covered = covered;
+        runs[run] = Arc::new(Run { number: runs[run].number, slices });
+        let guard = epoch::pin();
+        let _commit = self.commit.lock();
+        let next = self.version.load(&guard).with_runs(runs);
+        self.version.replace(Arc::new(next), &guard);
+    }
+
+    /// Returns when every reader that was at work when this was called has ended.
+    fn wait_for_readers(&self) {
+        let passed = Arc::new(AtomicBool::new(false));
+        let guard: Guard = epoch::pin();
+        let told = Arc::clone(&passed);
+        // Release pairs with the Acquire below.
+        guard.defer(move || told.store(true, Ordering::Release));
+        guard.flush();
+        drop(guard);
+        let backoff = Backoff::new();
+        while !passed.load(Ordering::Acquire) {
+            epoch::pin().flush();
+            backoff.snooze();
+        }
+    }
+
+    /// Memory that the point index may take: what the budget leaves beside segments, their order and the cache.
+    pub(crate) fn index_bytes_max(&self) -> u64 {
+        let others = self.options.memtable_bytes_max.saturating_add(self.options.cache_bytes);
+        self.options.memory_bytes_max.saturating_sub(others)
+    }
+}

@@ -1,0 +1,267 @@
+//! Flush: sealed log segments become a table, in the order in which they were written.
+//!
+//! ```text
+//!  1 take the oldest sealed segments, as many as fill a table; the active one stays
+//!  2 sort what is not sorted; merge; write what somebody may still see                   (output.rs)
+//!  3 change the store: these tables, without these segments                              (tables.rs)
+//!  4 every write up to the last of them is durable now
+//! ```
+//!
+//! First in, first out, so what is in tables is a prefix of the writes, and the logs that are left are the rest. A segment is
+//! sealed under the commit mutex, after its last write has published, so everything in it is visible.
+//!
+//! The newest table is put into the newest run if no key of that run lies within its keys: a store that is filled in order has one run.
+//!
+//! A full disk is not the end of it: nothing was changed, writers that wait for room are told, and the next one that comes
+//! starts another try. Any other failure poisons, for the log can't be given back.
+
+use crate::cursor::Cursor;
+use crate::engine::Core;
+use crate::engine::output::Output;
+use crate::engine::tables::Flushed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memtable::Memtable;
+use crate::memtable::cursor::RunCursor;
+use crate::merging::Merging;
+use crate::ranges::RangeDelete;
+use crate::record::Seq;
+use crate::sync::epoch;
+use crate::sync::{Arc, Ordering};
+use crate::version::{Run, Slice, Version};
+use crate::visibility::Retention;
+
+impl Core {
+    /// The sealed segments, oldest first, and the last write in them.
+    fn sealed(&self) -> (Arc<Version>, Vec<Arc<Memtable>>, Seq) {
+        let commit = self.commit.lock();
+        let version = self.version.pin(&epoch::pin());
+        let active = commit.active.as_ref().map(|active| active.appender.file().number);
+        let mut sealed: Vec<_> = version.memtables.clone();
+        let last_seq = match active.and_then(|active| sealed.iter().position(|m| m.file.number == active)) {
+            Some(at) => {
+                let first_seq = sealed[at].first_seq;
+                sealed.truncate(at);
+                first_seq - 1
+            }
+            None => commit.next_seq - 1,
+        };
+        (version, sealed, last_seq)
+    }
+
+    /// How many segments are sealed, and the bytes in them.
+    pub(crate) fn sealed_size(&self) -> (usize, u64) {
+        let (_, sealed, _) = self.sealed();
+        (sealed.len(), sealed.iter().map(|memtable| memtable.file.end()).sum())
+    }
+
+    /// Flushes sealed segments, the oldest first, as many as make a table. False if there was none. `join`: their table may go into
+    /// the newest run; not while a merge is under way, which knows its runs and not what is added to them.
+    pub(crate) fn flush_some(&self, join: bool) -> Result<bool> {
+        let flushed = self.try_flush(join);
+        if let Err(failure) = &flushed
+            && failure.kind() != ErrorKind::NoSpace
+        {
+            self.poison(failure);
+        }
+        self.room.tell(flushed.as_ref().err());
+        flushed
+    }
+
+    fn try_flush(&self, join: bool) -> Result<bool> {
+        if self.failure().is_some() {
+            return Err(self.poisoned());
+        }
+        let (version, mut inputs, mut last_seq) = self.sealed();
+        let (mut count, mut bytes) = (0, 0);
+        for memtable in &inputs {
+            bytes += memtable.file.end();
+            if count > 0 && bytes > self.options.table_bytes_max {
+                break;
+            }
+            count += 1;
+        }
+        if let Some(next) = inputs.get(count) {
+            last_seq = next.first_seq - 1;
+        }
+        inputs.truncate(count);
+        let Some(last) = inputs.last() else { return Ok(false) };
+        let flushed_before = self.catalog.lock().flushed_seq;
+        let flushed = Flushed { seq: last_seq, log: (last.file.number, last.file.end()) };
+
+        let mut cursors = Vec::new();
+        for memtable in &inputs {
+            memtable.sort()?;
+            for run in memtable.runs()? {
+                cursors.push(Cursor::Memtable(RunCursor::new(run, None, None)?, memtable.slot));
+            }
+        }
+        crate::cursor::share_prefix(&mut cursors)?;
+        let mut merging = Merging::new(cursors);
+        merging.seek_to_end_of(true)?;
+        let bottom = version.runs.is_empty();
+        let mut retention = Retention::new(self.snapshots.live(), Arc::clone(&version.ranges), last_seq, bottom);
+        let mut output = Output::new(self, self.options.table_bytes_max, retention.purged());
+        output.take(&mut merging, &mut retention, usize::MAX, |_| {
+            if self.signal.wants_segment() {
+                self.prepare_segment();
+            }
+            Ok(())
+        })?;
+        drop(merging);
+
+        let slices = self.register(&output.built, true)?;
+        let installed = self.install(add_newest(&version, &slices, flushed.log.0, join), Some(&flushed));
+        if installed.is_ok() || self.failure().is_some() {
+            output.keep();
+        } else {
+            self.unregister(&slices);
+        }
+        installed?;
+        self.raise_durable(last_seq);
+        let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
+        self.repoint(&output.built, &slices, &output.gone, true)?;
+        self.count_hidden(version.ranges.iter().filter(|range| range.seq > flushed_before && range.seq <= last_seq))?;
+        self.let_logs_go(&inputs);
+        self.retire(inputs.iter().map(|memtable| (memtable.slot, Arc::clone(&memtable.file))));
+        // Relaxed: statistics.
+        self.merged_since_flush.store(0, Ordering::Relaxed);
+        self.last_flush_bytes.store(output.bytes_read, Ordering::Relaxed);
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.counters.flush_bytes_written.fetch_add(written, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// What these range deletes hide in tables is dead: an estimate, exact to a block.
+    fn count_hidden<'a>(&self, ranges: impl Iterator<Item = &'a RangeDelete>) -> Result<()> {
+        let version = self.version.pin(&epoch::pin());
+        for range in ranges {
+            for slice in version.slices().filter(|slice| slice.table.meta().first_seq < range.seq) {
+                if let Some(part) = slice.clip(Some(&range.start), Some(&range.stop)) {
+                    let bytes = part.table.bytes_between(part.low.as_deref(), part.high.as_deref())?;
+                    part.table.file().add_dead(bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// These segments count no longer.
+    fn let_logs_go(&self, gone: &[Arc<Memtable>]) {
+        let is_gone = |number: u64| gone.iter().any(|memtable| memtable.file.number == number);
+        self.unsynced.lock().retain(|file| !is_gone(file.number));
+        let bytes: u64 = gone.iter().map(|memtable| memtable.file.memory().len() as u64).sum();
+        let mut commit = self.commit.lock();
+        commit.log_bytes = commit.log_bytes.saturating_sub(bytes);
+    }
+
+    /// Everything up to `seq` is in tables and recorded: it survives power loss.
+    fn raise_durable(&self, seq: Seq) {
+        let _syncing = self.syncing.lock();
+        if self.durable.load(Ordering::Relaxed) < seq {
+            // Release: see `durable`.
+            self.durable.store(seq, Ordering::Release);
+        }
+    }
+
+    /// Seals the active segment, if there is one: the next write makes another.
+    pub(crate) fn seal(&self) -> Result<()> {
+        self.check_writable()?;
+        self.seal_closed()
+    }
+
+    /// The same, of a store that is being closed.
+    pub(crate) fn seal_closed(&self) -> Result<()> {
+        let mut commit = self.commit.lock();
+        self.write_through(&mut commit)?;
+        if let Some(active) = commit.active.take() {
+            commit.last = (active.appender.file().number, active.appender.position());
+        }
+        Ok(())
+    }
+
+    /// Returns when everything that was written before the call is in tables.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.seal()?;
+        let last = self.commit.lock().last.0;
+        loop {
+            let version = self.version.pin(&epoch::pin());
+            if version.memtables.first().is_none_or(|oldest| oldest.file.number > last) {
+                return Ok(());
+            }
+            drop(version);
+            self.check_writable()?;
+            self.wait_for_flush()?;
+        }
+    }
+
+    /// Waits for the next flush to end; makes one itself if there is no worker.
+    pub(crate) fn wait_for_flush(&self) -> Result<()> {
+        if !self.has_worker() {
+            let mut background = self.background.lock();
+            self.flush_some(!background.is_merging())?;
+            // A failure of these is for merges, not for whoever waits for the flush.
+            while self.is_behind() && matches!(self.merge_some(&mut background, false), Ok(true)) {}
+            self.free_retired();
+            return Ok(());
+        }
+        let seen = self.room.now();
+        self.signal.ask_for_flush();
+        self.room.wait(seen, || self.check_writable())
+    }
+}
+
+/// The runs of `version` and newer slices: in the newest run if no key of it lies within theirs, else as a run of their own.
+fn add_newest(version: &Version, slices: &[Slice], number: u64, join: bool) -> Vec<Arc<Run>> {
+    let mut runs = version.runs.clone();
+    let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return runs };
+    match runs.first_mut() {
+        Some(newest) if join && !newest.overlaps(first.first(), last.last()) => {
+            let joined = Run::joined(newest.slices.clone(), slices.iter().cloned());
+            *newest = Arc::new(Run { number: newest.number, slices: joined });
+        }
+        _ => runs.insert(0, Arc::new(Run { number, slices: slices.to_vec() })),
+    }
+    runs
+}
+
+/// Where writers wait for flushes, and hear of their failures.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    state: crate::sync::Mutex<Told>,
+    changed: crate::sync::Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// Flushes that ended, one way or the other, and other reasons to look again.
+    times: u64,
+    failure: Option<Error>,
+}
+
+impl Room {
+    /// A flush has ended, or nothing can be waited for any more.
+    pub fn tell(&self, failure: Option<&Error>) {
+        let mut told = self.state.lock();
+        told.times += 1;
+        told.failure = failure.cloned();
+        self.changed.notify_all();
+    }
+
+    /// What [`wait`](Room::wait) is to wait beyond.
+    pub fn now(&self) -> u64 {
+        self.state.lock().times
+    }
+
+    /// Waits until something was told since `seen`; its failure, if it had one.
+    pub fn wait(&self, seen: u64, check: impl Fn() -> Result<()>) -> Result<()> {
+        let mut told = self.state.lock();
+        while told.times == seen {
+            check()?;
+            self.changed.wait(&mut told);
+        }
+        match &told.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Output: records in order become tables, and what moved is noted.
+//!
+//! Flush and merge are one loop. It takes the versions of all inputs in order, asks [`Retention`] which of them anybody may still
+//! see, copies those to a table, and notes for the newest version of each key where it was and where it is now, or that it is gone.
+//! Once the tables are part of the store the notes are applied to the index ([`Core::repoint`]).
+//!
+//! Every record is verified before it is copied: damage is never copied under a new checksum.
+
+use std::path::PathBuf;
+
+use crate::cursor::Cursor;
+use crate::engine::Core;
+use crate::engine::commit::address;
+use crate::error::Result;
+use crate::files::File;
+use crate::index::Address;
+use crate::merging::{Merging, Source};
+use crate::record::{Header, Kind, Seq, Stored};
+use crate::sync::Arc;
+use crate::table::builder::Builder;
+use crate::table::reader::Table;
+use crate::table::{self, Meta};
+use crate::visibility::Retention;
+
+/// So many records are copied between two looks at what is more urgent.
+const BREATH: u32 = 512;
+
+/// The newest version of a key, as far as the inputs go, and its new place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    /// Upper half of the key's hash.
+    pub hash: u32,
+    /// Offset in the new table, in units of eight bytes.
+    pub unit: u32,
+    /// Bytes of the record.
+    pub len: u32,
+    /// Where it was.
+    pub from: Address,
+}
+
+/// The newest version of a key, as far as the inputs go, which was not copied: nobody can see it any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub hash: u64,
+    pub from: Address,
+}
+
+/// A finished table, not yet part of the store.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub table: Arc<Table>,
+    pub moved: Vec<Moved>,
+    /// Bytes of older versions that a snapshot needs.
+    pub held: u64,
+    /// Bytes of tombstones.
+    pub deletes: u64,
+}
+
+/// Tables in the making.
+pub(crate) struct Output<'a> {
+    core: &'a Core,
+    /// A table is finished when it has reached so many bytes.
+    table_bytes: u64,
+    purged_seq: Seq,
+    open: Option<Open>,
+    /// Finished.
+    pub built: Vec<Built>,
+    pub gone: Vec<Gone>,
+    /// Bytes of records read and written.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+    /// What it made belongs to somebody else now.
+    kept: bool,
+}
+
+struct Open {
+    builder: Builder,
+    path: PathBuf,
+    moved: Vec<Moved>,
+    held: u64,
+    deletes: u64,
+}
+
+impl<'a> Output<'a> {
+    /// Of tables of about `table_bytes`, in which every range delete up to `purged_seq` has been applied.
+    pub fn new(core: &'a Core, table_bytes: u64, purged_seq: Seq) -> Output<'a> {
+        Output {
+            core,
+            table_bytes,
+            purged_seq,
+            open: None,
+            built: Vec::new(),
+            gone: Vec::new(),
+            bytes_read: 0,
+            bytes_written: 0,
+            kept: false,
+        }
+    }
+
+    /// Takes over what is left of `merging`, which stands on its first record, or as much as fills `tables` tables; returns the
+    /// first key that it left. `breathe` is called now and then, with the bytes that it has read.
+    pub fn take(
+        &mut self,
+        merging: &mut Merging<Cursor>,
+        retention: &mut Retention,
+        tables: usize,
+        mut breathe: impl FnMut(u64) -> Result<()>,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut key = Vec::new();
+        let mut first = true;
+        let mut breath = BREATH;
+        while let Some((source, entry)) = merging.top() {
+            let cursor = merging.source(source);
+            let this = cursor.key_of(&entry);
+            let newest = first || this != key.as_slice();
+            if newest {
+                if self.open.as_ref().is_some_and(|open| open.builder.len() >= self.table_bytes) {
+                    let left = this.to_vec();
+                    self.finish_table()?;
+                    if self.built.len() >= tables {
+                        return Ok(Some(left));
+                    }
+                }
+                key.clear();
+                key.extend_from_slice(this);
+                first = false;
+            }
+            let Stored { offset, header } = entry.stored;
+            let kept = retention.keeps(newest, this, header.seq(), header.kind);
+            let place = cursor.place_of(&entry);
+            let from = address(place.slot, offset)?;
+            self.bytes_read += header.len() as u64;
+            if kept {
+                self.add(place.file, place.bytes, &header, offset, newest.then_some(from))?;
+            } else if newest {
+                place.file.check(place.bytes, &header, offset)?;
+                let hash = crate::coding::hash_seeded(this, self.core.hash_seed);
+                self.gone.push(Gone { hash, from });
+            }
+            merging.step()?;
+            merging.release();
+            breath -= 1;
+            if breath == 0 {
+                breath = BREATH;
+                breathe(self.bytes_read)?;
+            }
+        }
+        self.finish_table()?;
+        Ok(None)
+    }
+
+    fn add(&mut self, file: &File, bytes: &[u8], header: &Header, offset: u64, newest: Option<Address>) -> Result<()> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let number = self.core.take_file_number()?;
+                let path = self.core.dir.join(table::name(number));
+                let core = self.core;
+                let builder = Builder::create(
+                    &*core.env,
+                    &path,
+                    core.database,
+                    core.hash_seed,
+                    number,
+                    core.options.block_bytes as u32,
+                )?;
+                self.open.insert(Open { builder, path, moved: Vec::new(), held: 0, deletes: 0 })
+            }
+        };
+        let (hash, at) = open.builder.add(file, bytes, header, offset)?;
+        let len = header.len() as u64;
+        self.bytes_written += len;
+        if let Some(from) = newest {
+            open.moved.push(Moved { hash, unit: (at / 8) as u32, len: len as u32, from });
+        }
+        if newest.is_none() {
+            open.held += len;
+        } else if header.kind == Kind::Delete {
+            open.deletes += len;
+        }
+        Ok(())
+    }
+
+    fn finish_table(&mut self) -> Result<()> {
+        let Some(Open { builder, path, moved, held, deletes }) = self.open.take() else { return Ok(()) };
+        let meta: Result<Meta> = builder.finish(self.purged_seq);
+        let opened = meta.and_then(|meta| self.core.open_table(meta));
+        match opened {
+            Ok(table) => {
+                self.built.push(Built { table: Arc::new(table), moved, held, deletes });
+                Ok(())
+            }
+            Err(failure) => {
+                let _ = self.core.env.unlink(&path);
+                Err(failure)
+            }
+        }
+    }
+
+    /// What it made is part of the store now, or may be.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Nobody knows of them. If that fails they are orphans, which the next open removes.
+        if let Some(open) = self.open.take() {
+            let path = open.path.clone();
+            drop(open);
+            let _ = self.core.env.unlink(&path);
+        }
+        for built in self.built.drain(..) {
+            let path = built.table.file().path.clone();
+            let _ = self.core.env.unlink(&path);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Picking: which runs to merge next. A pure function of the runs' sizes.
+//!
+//! A merge takes some of the newest runs, without a gap, or all, and its result takes the place of the oldest of them. The reasons, the
+//! first that holds:
+//!
+//! 1. **Space.** What could be dropped is more than the options allow in proportion to what is live: all runs, since only the
+//!    oldest versions and tombstones at the bottom give space back.
+//! 2. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
+//!    all those before it together, and at least so many that the number comes down: runs of similar size are merged together
+//!    (size-tiered, as Cassandra and RocksDB's universal compaction do it). With at most 12 runs a store that has
+//!    grown to 400 flushes has rewritten each record 1.9 times; with twice as eager a rule 3.3 times.
+//! 3. **Rest.** Nobody has written for a while: all runs become one, once.
+//!
+//! What can't be dropped now is not counted: older versions that a merge kept for a snapshot, while that snapshot lives.
+
+/// What picking needs to know of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of its tables' files.
+    pub bytes: u64,
+    /// Of these, bytes that a merge could drop: overwritten, deleted and merged-away records, and tombstones.
+    pub dead: u64,
+}
+
+/// When to merge.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// So many bytes of files for each live byte, in hundredths.
+    pub space_percent: u64,
+    /// Less dead space than this is not worth a merge.
+    pub dead_bytes_min: u64,
+    /// More runs than this are merged.
+    pub runs_max: usize,
+    /// Nobody writes.
+    pub at_rest: bool,
+    /// Something came since everything was one run.
+    pub unsettled: bool,
+}
+
+/// Why a merge was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// To give space back.
+    Space,
+    /// To have fewer runs.
+    Runs,
+    /// Because there is time.
+    Rest,
+}
+
+/// A merge of the newest `count` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// How many, from the newest on.
+    pub count: usize,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A merge for space begins before the limit is reached, since space grows on while it runs.
+const EARLY_PERCENT: u64 = 70;
+/// A merge for fewer runs takes at least so many.
+const WIDTH_MIN: usize = 4;
+
+/// What to merge next, of `runs`, newest first.
+pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
+    let (bytes, dead) = runs.iter().fold((0u64, 0u64), |(b, d), run| (b + run.bytes, d + run.dead.min(run.bytes)));
+    let live = bytes - dead;
+    let allowed = (limits.space_percent.saturating_sub(100) * EARLY_PERCENT / 100).max(1);
+    if limits.unsettled && dead >= limits.dead_bytes_min.max(1) && dead / allowed > live / 100 {
+        return Some(Pick { count: runs.len(), reason: Reason::Space });
+    }
+    if runs.len() > limits.runs_max.max(1) {
+        let mut count = 1;
+        let mut taken = runs[0].bytes;
+        let least = WIDTH_MIN.max(runs.len() - limits.runs_max + 1);
+        while let Some(next) = runs.get(count)
+            && (count < least || next.bytes <= taken)
+        {
+            taken += next.bytes;
+            count += 1;
+        }
+        return Some(Pick { count, reason: Reason::Runs });
+    }
+    if limits.at_rest && limits.unsettled && (runs.len() > 1 || dead >= limits.dead_bytes_min.max(bytes / 10)) {
+        return Some(Pick { count: runs.len(), reason: Reason::Rest });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const LIMITS: Limits =
+        Limits { space_percent: 150, dead_bytes_min: MIB, runs_max: 8, at_rest: false, unsettled: true };
+
+    fn runs(sizes: &[(u64, u64)]) -> Vec<Shape> {
+        sizes.iter().map(|&(bytes, dead)| Shape { bytes: bytes * MIB, dead: dead * MIB }).collect()
+    }
+
+    /// Runs in MiB (size, dead), limits, and what is picked of them.
+    #[test]
+    fn the_table() {
+        let rest = Limits { at_rest: true, ..LIMITS };
+        let settled = Limits { unsettled: false, ..rest };
+        let many = vec![(64, 0); 9];
+        let grown: Vec<_> = [vec![(64, 0); 8], vec![(500, 0)]].concat();
+        let large: Vec<_> = [vec![(64, 0); 8], vec![(2000, 0)]].concat();
+        let steps = vec![(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (32, 0), (64, 0), (64, 0), (900, 0)];
+        let all = |n| Some((n, Reason::Space));
+        let fewer = |n| Some((n, Reason::Runs));
+        type Row = (&'static str, Vec<(u64, u64)>, Limits, Option<(usize, Reason)>);
+        let rows: Vec<Row> = vec![
+            ("nothing there", vec![], rest, None),
+            ("one run, clean", vec![(64, 0)], rest, None),
+            ("one run, a quarter dead", vec![(64, 16)], LIMITS, None),
+            ("one run, a third dead", vec![(64, 22)], LIMITS, all(1)),
+            ("the same, just merged", vec![(64, 22)], settled, None),
+            ("all of it dead", vec![(64, 64)], LIMITS, all(1)),
+            (
+                "dead, but too little to matter",
+                vec![(1, 1), (1, 0)],
+                Limits { dead_bytes_min: 2 * MIB, ..LIMITS },
+                None,
+            ),
+            ("dead spread over runs", vec![(64, 0), (64, 10), (64, 50)], LIMITS, all(3)),
+            ("at the limit of runs", many[1..].to_vec(), LIMITS, None),
+            ("one too many, all alike", many.clone(), LIMITS, fewer(9)),
+            ("an older one that is like the rest together", grown, LIMITS, fewer(9)),
+            ("an older one that is much larger", large, LIMITS, fewer(8)),
+            ("growing ones", steps, LIMITS, fewer(4)),
+            (
+                "small newest, larger rest: still enough of them",
+                vec![(1, 0), (9, 0), (90, 0), (900, 0)],
+                Limits { runs_max: 3, ..LIMITS },
+                fewer(4),
+            ),
+            ("far too many", vec![(64, 0); 30], LIMITS, fewer(30)),
+            ("two, at rest", vec![(64, 0), (640, 0)], rest, Some((2, Reason::Rest))),
+            ("one, at rest, an eighth dead", vec![(64, 8)], rest, Some((1, Reason::Rest))),
+            ("one, at rest, little dead", vec![(640, 8)], rest, None),
+            ("two, at rest, but nothing new", vec![(64, 0), (640, 0)], settled, None),
+        ];
+        for (what, sizes, limits, expected) in rows {
+            let picked = pick(&runs(&sizes), &limits).map(|pick| (pick.count, pick.reason));
+            assert_eq!(picked, expected, "{what}");
+        }
+    }
+
+    /// However the sizes are, merging what is picked leads to a store with nothing to pick, within one merge a run.
+    #[test]
+    fn picking_ends() {
+        let mut seed = 7u64;
+        let mut random = move || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed >> 33
+        };
+        for _ in 0..2000 {
+            let mut shapes: Vec<Shape> = (0..random() % 40)
+                .map(|_| {
+                    let bytes = random() % (64 * MIB) + 1;
+                    Shape { bytes, dead: random() % (bytes + 1) }
+                })
+                .collect();
+            let mut limits = Limits { at_rest: random() % 2 == 0, ..LIMITS };
+            let (start, mut merges) = (shapes.len(), 0);
+            while let Some(pick) = pick(&shapes, &limits) {
+                assert!(pick.count >= 1 && pick.count <= shapes.len());
+                let merged: Vec<Shape> = shapes.drain(..pick.count).collect();
+                let all = shapes.is_empty();
+                // A merge of all runs drops what is dead; another drops nothing in the worst case.
+                let dead = if all { 0 } else { merged.iter().map(|run| run.dead).sum() };
+                let bytes: u64 = merged.iter().map(|run| run.bytes - run.dead).sum::<u64>() + dead;
+                shapes.insert(0, Shape { bytes, dead });
+                limits.unsettled &= !all;
+                merges += 1;
+                assert!(merges <= start + 1, "it does not end");
+            }
+        }
+    }
+
+    /// A store that only grows rewrites each record once or twice for a hundredfold growth, not once a flush.
+    #[test]
+    fn growth_is_cheap() {
+        let limits = Limits { runs_max: 12, ..LIMITS };
+        let (mut shapes, mut written, mut flushed): (Vec<Shape>, u64, u64) = (Vec::new(), 0, 0);
+        for _ in 0..400 {
+            shapes.insert(0, Shape { bytes: 64 * MIB, dead: 0 });
+            flushed += 64 * MIB;
+            while let Some(pick) = pick(&shapes, &limits) {
+                let bytes = shapes.drain(..pick.count).map(|run| run.bytes).sum();
+                shapes.insert(0, Shape { bytes, dead: 0 });
+                written += bytes;
+            }
+        }
+        let times = written as f64 / flushed as f64;
+        println!("each record was rewritten {times:.2} times");
+        assert!(times < 2.5, "{times}");
+    }
+}

@@ -1,0 +1,288 @@
+//! Tables come and go: how the set of files changes, and how what is gone is given back.
+//!
+//! A change, made by whoever holds `background`, in this order:
+//!
+//! ```text
+//!  1 the new tables are written, synced, and opened                               (output.rs)
+//!  2 the directory is synced: their names are durable
+//!  3 the manifest is replaced: they are part of the store from here on, whatever happens
+//!  4 a new Version, under the commit mutex: readers that come now find them
+//!  5 the index is re-pointed: each moved record's entry, if it still holds the old place
+//!  6 one grace period: no reader is left that took an old place from the index
+//!  7 the slots of old files are cleared and used again
+//!  8 the worker unlinks and unmaps each old file as soon as no iterator and no pinned value holds it
+//! ```
+//!
+//! Before 3 a crash leaves orphans, which the next open removes; after it, the old files are the orphans. Between 4 and 7 both places
+//! of a record can be read. A reader that holds an older version keeps its files alive by the version, not by slots.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::engine::Core;
+use crate::engine::doubt;
+use crate::engine::output::{Built, Gone};
+use crate::engine::signal::Signal;
+use crate::error::{ErrorKind, Result};
+use crate::files::File;
+use crate::index::Address;
+use crate::manifest::{self, RangeState, RunState, SliceState, State};
+use crate::ranges::{RangeDelete, RangeDeletes};
+use crate::record::Seq;
+use crate::sync::epoch::{self, Guard};
+use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::table::{Meta, reader::Table};
+use crate::version::{Run, Slice, Version};
+
+/// So many index entries are fetched ahead of being re-pointed.
+const BATCH: usize = 32;
+
+/// A file that is not part of the store any more.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    file: Arc<File>,
+    path: PathBuf,
+    /// Still to be cleared.
+    slot: Option<u16>,
+    /// Set when nobody can have an address in it any more.
+    passed: Arc<AtomicBool>,
+}
+
+/// What a flush adds to a change.
+pub(crate) struct Flushed {
+    /// Every write up to this one is in tables.
+    pub seq: Seq,
+    /// Number and end of the last log that is.
+    pub log: (u64, u64),
+}
+
+impl Core {
+    /// A number for a new file.
+    pub(crate) fn take_file_number(&self) -> Result<u64> {
+        self.spare.lock().take_number()
+    }
+
+    /// Opens a finished table.
+    pub(crate) fn open_table(&self, meta: Meta) -> Result<Table> {
+        Table::open(&*self.env, &self.dir, self.database, self.hash_seed, meta, self.table_io, &self.cache)
+    }
+
+    /// Steps 2 to 4: from now on the store has these runs, and, after a flush, no log up to the flushed one.
+    /// On an error nothing has changed; if it poisoned the store, the manifest may be either.
+    /// Range deletes that hide nothing any more are dropped at the same time.
+    pub(crate) fn install(&self, runs: Vec<Arc<Run>>, flushed: Option<&Flushed>) -> Result<()> {
+        self.sync_entries(&self.dir)?;
+        let mut catalog = self.catalog.lock();
+        let old = self.version.pin(&epoch::pin());
+        let mut state = catalog.clone();
+        if let Some(Flushed { seq, log }) = flushed {
+            state.flushed(*seq, *log);
+        }
+        state.next_file = self.next_file();
+        let new = old.with_runs(runs);
+        // By the old version's tables: the index may still lead to records that this change purges.
+        let ranges = match old.ranges.is_empty() {
+            true => Arc::clone(&old.ranges),
+            false => Arc::new(spent_ranges_dropped(&old, catalog.flushed_seq)),
+        };
+        describe(&new, &ranges, &mut state);
+        self.replace_manifest(&state)?;
+        *catalog = state;
+
+        let guard = epoch::pin();
+        let commit = self.commit.lock();
+        // Only this thread changes runs; memtables and range deletes may have come meanwhile.
+        let current = self.version.load(&guard);
+        let mut next = current.with_runs(new.runs);
+        if let Some(flushed) = flushed {
+            next.memtables.retain(|memtable| memtable.file.number > flushed.log.0);
+        }
+        if ranges.len() < old.ranges.len() {
+            let all: BTreeSet<Seq> = old.ranges.iter().map(|range| range.seq).collect();
+            let left: BTreeSet<Seq> = ranges.iter().map(|range| range.seq).collect();
+            let spent = |range: &RangeDelete| all.contains(&range.seq) && !left.contains(&range.seq);
+            next.ranges = Arc::new(next.ranges.without(spent));
+        }
+        self.version.replace(Arc::new(next), &guard);
+        drop(commit);
+        Ok(())
+    }
+
+    /// Puts a manifest that says `state` in the place of the old one. A failure poisons, but for a full disk while the new one was
+    /// written: then the old one stands.
+    pub(crate) fn replace_manifest(&self, state: &State) -> Result<()> {
+        manifest::replace(&*self.env, &self.dir, state).inspect_err(|failure| {
+            doubt::mark_names(&*self.env, &self.dir, failure);
+            if failure.kind() != ErrorKind::NoSpace {
+                self.poison(failure);
+            }
+        })
+    }
+
+    /// Gives the tables slots.
+    pub(crate) fn register(&self, built: &[Built], covered: bool) -> Result<Vec<Slice>> {
+        let mut slices = Vec::with_capacity(built.len());
+        for Built { table, .. } in built {
+            match self.files.register(Arc::clone(table.file())) {
+                Ok(slot) => slices.push(Slice::whole(Arc::clone(table), slot, covered)),
+                Err(failure) => {
+                    self.unregister(&slices);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(slices)
+    }
+
+    /// Takes back the slots of tables that did not become part of the store: no reader was ever led to them.
+    pub(crate) fn unregister(&self, slices: &[Slice]) {
+        slices.iter().for_each(|slice| self.clear_slot(slice.slot));
+    }
+
+    /// Step 5. What was overwritten meanwhile is dead where it is now; what is not in the index any more is left so.
+    pub(crate) fn repoint(&self, built: &[Built], slices: &[Slice], gone: &[Gone], covered: bool) -> Result<()> {
+        for (built, slice) in built.iter().zip(slices) {
+            let mut dead = built.held + built.deletes;
+            for batch in built.moved.chunks(BATCH) {
+                let guard = epoch::pin();
+                batch.iter().for_each(|moved| self.index.prefetch(whole_hash(moved.hash), &guard));
+                for moved in batch {
+                    let to = super::commit::address(slice.slot, u64::from(moved.unit) * 8)?;
+                    let hash = whole_hash(moved.hash);
+                    if self.index.lock(hash).replace_if(hash, moved.from, to, &guard) {
+                        self.count_dead(moved.from, u64::from(moved.len), &guard);
+                    } else if covered {
+                        // Where the index does not know every key, a missing entry says nothing.
+                        dead += u64::from(moved.len);
+                    }
+                }
+            }
+            slice.table.file().add_dead(dead);
+            slice.table.file().add_held(built.held);
+        }
+        for batch in gone.chunks(BATCH) {
+            let guard = epoch::pin();
+            batch.iter().for_each(|gone| self.index.prefetch(gone.hash, &guard));
+            for gone in batch {
+                self.index.lock(gone.hash).remove(gone.hash, gone.from, &guard);
+            }
+        }
+        Ok(())
+    }
+
+    /// The record at `address`, of so many bytes, is not the newest of its key any more.
+    #[inline]
+    pub(crate) fn count_dead(&self, address: Address, len: u64, guard: &Guard) {
+        if let Some(file) = self.files.get(address.slot(), guard) {
+            file.add_dead(len);
+        }
+    }
+
+    /// Steps 6 to 8 begin for these files; the worker goes on with them.
+    pub(crate) fn retire(&self, files: impl IntoIterator<Item = (u16, Arc<File>)>) {
+        let passed = Arc::new(AtomicBool::new(false));
+        let leaving = files.into_iter().map(|(slot, file)| {
+            debug_assert_eq!(self.index.leads_to(slot), None, "the index leads to {file:?}, which leaves the store");
+            file.leave(Arc::<Signal>::clone(&self.signal));
+            let path = file.path.clone();
+            Leaving { file, path, slot: Some(slot), passed: Arc::clone(&passed) }
+        });
+        {
+            let mut all = self.leaving.lock();
+            all.extend(leaving);
+            self.leaving_count.store(all.len() as u64, Ordering::Relaxed);
+        }
+        let guard = epoch::pin();
+        let signal = Arc::clone(&self.signal);
+        guard.defer(move || {
+            // Release pairs with the Acquire in `reap`: whatever readers did is over.
+            passed.store(true, Ordering::Release);
+            signal.tell_garbage();
+        });
+        guard.flush();
+    }
+
+    fn clear_slot(&self, slot: u16) {
+        let (graveyard, signal) = (Arc::clone(&self.graveyard), Arc::clone(&self.signal));
+        graveyard.announce();
+        self.files.clear(slot, &epoch::pin(), move |file| {
+            graveyard.arrive(file);
+            signal.tell_garbage();
+        });
+    }
+
+    /// Steps 7 and 8, as far as they can be done. An unlink that fails leaves an orphan.
+    pub(crate) fn reap(&self) {
+        let mut leaving = std::mem::take(&mut *self.leaving.lock());
+        leaving.retain_mut(|leaving| {
+            // Acquire pairs with the Release in `retire`.
+            if !leaving.passed.load(Ordering::Acquire) {
+                return true;
+            }
+            if let Some(slot) = leaving.slot.take() {
+                self.clear_slot(slot);
+            }
+            if Arc::strong_count(&leaving.file) > 1 {
+                return true;
+            }
+            let _ = self.env.unlink(&leaving.path);
+            self.cache.remove_file(leaving.file.number);
+            false
+        });
+        let mut all = self.leaving.lock();
+        all.append(&mut leaving);
+        self.leaving_count.store(all.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Removes the names of all files that are not part of the store any more, whoever still reads them: at close.
+    pub(crate) fn unlink_leaving(&self) {
+        for leaving in self.leaving.lock().drain(..) {
+            let _ = self.env.unlink(&leaving.path);
+        }
+    }
+}
+
+impl Core {
+    /// How many files have left the store and are still held, and their bytes.
+    pub(crate) fn leaving_size(&self) -> (u64, u64) {
+        let leaving = self.leaving.lock();
+        (leaving.len() as u64, leaving.iter().map(|leaving| leaving.file.end()).sum())
+    }
+}
+
+/// A hash of which the index knows the upper half.
+pub(crate) fn whole_hash(upper: u32) -> u64 {
+    u64::from(upper) << u32::BITS
+}
+
+/// Writes down a version's tables, runs and range deletes.
+fn describe(version: &Version, ranges: &RangeDeletes, state: &mut State) {
+    state.tables = version.slices().map(|slice| (slice.table.meta().number, slice.table.meta().clone())).collect();
+    let bound = |bound: &Option<Arc<[u8]>>| bound.as_deref().map(<[u8]>::to_vec);
+    let slice_of = |slice: &Slice| SliceState {
+        table: slice.table.meta().number,
+        low: bound(&slice.low),
+        high: bound(&slice.high),
+    };
+    let run_of = |run: &Arc<Run>| RunState { number: run.number, slices: run.slices.iter().map(slice_of).collect() };
+    state.runs = version.runs.iter().map(run_of).collect();
+    let flushed = ranges.iter().filter(|range| range.seq <= state.flushed_seq);
+    state.ranges = flushed
+        .map(|range| RangeState { start: range.start.clone(), stop: range.stop.clone(), seq: range.seq })
+        .collect();
+}
+
+/// The range deletes without those that hide nothing any more: they are flushed, and every table that has keys of theirs was
+/// made after they were applied, or holds newer records only.
+fn spent_ranges_dropped(version: &Version, flushed_seq: Seq) -> RangeDeletes {
+    version.ranges.without(|range| {
+        range.seq <= flushed_seq
+            && version.slices().all(|slice| {
+                let meta = slice.table.meta();
+                let apart = slice.is_before(&range.start) || slice.first() >= &*range.stop;
+                apart || meta.purged_seq >= range.seq || meta.first_seq > range.seq
+            })
+    })
+}
