@@ -139,7 +139,7 @@
 #define KVS_E_READ_ONLY (-10)
 
 /**
- * The disk, the quota or the configured log limit is full. Nothing was written; the database works again as
+ * The disk or the quota is full. Nothing was written; the database works again as
  * soon as there is space.
  */
 #define KVS_E_NO_SPACE (-11)

@@ -89,7 +89,9 @@ def test_create_false(path: Path) -> None:
 
 
 def test_options(path: Path) -> None:
-    with kvs.open(path, durability="sync", segment_bytes_min=1 << 16, log_bytes_max="1g", log_backend="positioned") as db:
+    with kvs.open(
+        path, durability="sync", segment_bytes_min=1 << 16, memtable_bytes_max="64m", log_backend="positioned"
+    ) as db:
         db[b"k"] = b"v"
     for durability in "none", "process", "sync":
         with kvs.open(path, durability=durability) as db:
@@ -101,10 +103,10 @@ def test_options(path: Path) -> None:
     [
         ({"durability": "sometimes"}, "durability"),
         ({"colour": "red"}, "colour"),
-        ({"log_bytes_max": "lots"}, "log_bytes_max"),
-        ({"log_bytes_max": -1}, "log_bytes_max"),
-        ({"log_bytes_max": True}, "log_bytes_max"),
-        ({"log_bytes_max": 1 << 70}, "log_bytes_max"),
+        ({"memtable_bytes_max": "lots"}, "memtable_bytes_max"),
+        ({"memtable_bytes_max": -1}, "memtable_bytes_max"),
+        ({"memtable_bytes_max": True}, "memtable_bytes_max"),
+        ({"memtable_bytes_max": 1 << 70}, "memtable_bytes_max"),
     ],
 )
 def test_bad_options(path: Path, options: dict[str, str], says: str) -> None:
@@ -114,8 +116,8 @@ def test_bad_options(path: Path, options: dict[str, str], says: str) -> None:
 
 
 def test_options_of_the_wrong_type(path: Path) -> None:
-    with pytest.raises(TypeError, match="log_bytes_max"):
-        kvs.open(path, log_bytes_max=1.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="memtable_bytes_max"):
+        kvs.open(path, memtable_bytes_max=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         kvs.open(path, True)  # type: ignore[call-arg]
 

@@ -23,7 +23,7 @@ def user_names(db: kvs.DB) -> Iterator[str]:
 
 
 def main(path: Path) -> None:
-    with kvs.open(path, durability="sync", log_bytes_max="1g") as db:
+    with kvs.open(path, durability="sync", memtable_bytes_max="64m") as db:
         assert_type(db, kvs.DB)
         db[b"user:1"] = b"Ann"
         db[bytearray(b"user:2")] = memoryview(b"Bob")

@@ -46,7 +46,7 @@ pub const KVS_E_CORRUPTION: i32 = -8;
 pub const KVS_E_LOCKED: i32 = -9;
 /// The database was opened read-only, or its files cannot be written.
 pub const KVS_E_READ_ONLY: i32 = -10;
-/// The disk, the quota or the configured log limit is full. Nothing was written; the database works again as
+/// The disk or the quota is full. Nothing was written; the database works again as
 /// soon as there is space.
 pub const KVS_E_NO_SPACE: i32 = -11;
 /// Memory, or the number of handles, is exhausted.

@@ -66,7 +66,7 @@ const TREE: &[Row] = &[
         "A file is damaged: see path and offset. Other keys stay readable.",
     ),
     row(Class::ReadOnly, "ReadOnlyError", None, "The store was opened read-only, or its files cannot be written."),
-    row(Class::NoSpace, "NoSpaceError", Some("OSError"), "The disk or the log limit is full. Nothing was written."),
+    row(Class::NoSpace, "NoSpaceError", Some("OSError"), "The disk or the quota is full. Nothing was written."),
     row(Class::Io, "IoError", Some("OSError"), "The operating system refused an operation: see errno."),
     row(
         Class::Poisoned,

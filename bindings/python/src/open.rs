@@ -54,7 +54,7 @@ fn _close_all(py: Python<'_>) -> PyResult<()> {
 ///
 /// One process has a store open at a time, except for reading; a second one gets LockedError.
 ///
-/// >>> with kvs.open(tmp / "store", durability="sync", log_bytes_max="1g") as db:
+/// >>> with kvs.open(tmp / "store", durability="sync", memtable_bytes_max="64m") as db:
 /// ...     db[b"k"] = b"v"
 /// >>> with kvs.open(tmp / "store", create=False) as db:
 /// ...     db[b"k"]
