@@ -376,6 +376,21 @@ kvs_status kvs_delete(const kvs_db *db,
                       kvs_error **err);
 
 /**
+ * Removes every key from start (included) to stop (excluded), whether there are any or not: one write, however many keys
+ * those are. start NULL: from the first key; stop NULL: to the last; their lengths are 0 then. (non-NULL, 0) is the
+ * empty key. If stop is not above start, nothing is removed. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_delete_range(const kvs_db *db,
+                            const uint8_t *start,
+                            size_t start_len,
+                            const uint8_t *stop,
+                            size_t stop_len,
+                            uint32_t flags,
+                            kvs_error **err);
+
+/**
  * Copies the value of a key into the caller's buffer: nothing is allocated. snapshot may be NULL: the current
  * value; with a snapshot, db may be NULL. buffer may be NULL if capacity is 0.
  * *out_len is the value's length after KVS_OK, and after KVS_E_BUFFER, when the value is longer than
@@ -430,7 +445,34 @@ kvs_status kvs_contains(const kvs_db *db,
  * Returns when every write that was acknowledged before the call would survive a power failure. flags: 0. Any
  * thread. Waits for the disk.
  */
-KVS_API KVS_MUST_USE kvs_status kvs_flush(const kvs_db *db, uint32_t flags, kvs_error **err);
+KVS_API KVS_MUST_USE kvs_status kvs_sync(const kvs_db *db, uint32_t flags, kvs_error **err);
+
+/**
+ * Returns when every write that was acknowledged before the call is in tables, and so would survive a power failure.
+ * The database does this by itself when there is enough to flush; for durability alone kvs_sync is cheaper. flags: 0.
+ * Any thread. Waits for the disk.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_flush(const kvs_db *db,
+                     uint32_t flags,
+                     kvs_error **err);
+
+/**
+ * Flushes, and merges all tables with keys from start (included) to stop (excluded): what was overwritten or deleted there
+ * gives its space back, but for what snapshots see. start NULL: from the first key; stop NULL: to the last; their lengths
+ * are 0 then. (non-NULL, 0) is the empty key. The database merges by itself when there is need; this does all of it at
+ * once, and waits. flags: 0. Any thread. Waits for the disk, perhaps for long.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_compact(const kvs_db *db,
+                       const uint8_t *start,
+                       size_t start_len,
+                       const uint8_t *stop,
+                       size_t stop_len,
+                       uint32_t flags,
+                       kvs_error **err);
 
 /**
  * Makes an empty batch. The caller frees *out with kvs_batch_free. On failure *out is NULL.
@@ -455,7 +497,20 @@ kvs_status kvs_batch_put(kvs_batch *batch,
 KVS_API KVS_MUST_USE kvs_status kvs_batch_delete(kvs_batch *batch, const uint8_t *key, size_t key_len);
 
 /**
- * How many puts and deletes the batch holds; 0 if it is NULL, freed or in use by another thread.
+ * Adds a delete of every key from start (included) to stop (excluded), copied. What the batch itself put there before is
+ * removed too, what it puts later is not. start NULL: from the first key; stop NULL: to the last; their lengths are 0
+ * then. (non-NULL, 0) is the empty key. KVS_E_TOO_LARGE as for kvs_batch_put.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_batch_delete_range(kvs_batch *batch,
+                                  const uint8_t *start,
+                                  size_t start_len,
+                                  const uint8_t *stop,
+                                  size_t stop_len);
+
+/**
+ * How many writes the batch holds; 0 if it is NULL, freed or in use by another thread.
  */
 KVS_API size_t kvs_batch_count(const kvs_batch *batch);
 

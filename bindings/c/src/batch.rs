@@ -1,8 +1,8 @@
 //! Batches: writes that become visible, and survive, together or not at all.
 
-use engine::{BATCH_BYTES_MAX, Batch};
+use engine::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX};
 
-use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, key, refused, value};
+use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, key, range, refused, value};
 use crate::db::{durability, kvs_db};
 use crate::error::kvs_error;
 use crate::fork;
@@ -66,7 +66,31 @@ pub unsafe extern "C" fn kvs_batch_delete(batch: *mut kvs_batch, key: *const u8,
     })
 }
 
-/// How many puts and deletes the batch holds; 0 if it is NULL, freed or in use by another thread.
+/// Adds a delete of every key from start (included) to stop (excluded), copied. What the batch itself put there before is
+/// removed too, what it puts later is not. start NULL: from the first key; stop NULL: to the last; their lengths are 0
+/// then. (non-NULL, 0) is the empty key. KVS_E_TOO_LARGE as for kvs_batch_put.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_batch_delete_range(
+    batch: *mut kvs_batch,
+    start: *const u8,
+    start_len: usize,
+    stop: *const u8,
+    stop_len: usize,
+) -> kvs_status {
+    call("kvs_batch_delete_range", ErrorOut::NONE, || {
+        // SAFETY: C1, for both.
+        let range = unsafe { range(("start", start, start_len), ("stop", stop, stop_len)) }?;
+        with(batch, |batch| {
+            // As the end of an open range something longer than every key is kept.
+            room(batch, start_len + if stop.is_null() { KEY_BYTES_MAX + 1 } else { stop_len })?;
+            batch.delete_range::<&[u8]>(range);
+            Ok(KVS_OK)
+        })
+    })
+}
+
+/// How many writes the batch holds; 0 if it is NULL, freed or in use by another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvs_batch_count(batch: *const kvs_batch) -> usize {
     call_or("kvs_batch_count", 0, || with(batch, |batch| Ok(batch.len())).unwrap_or(0))

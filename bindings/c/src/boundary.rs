@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::ffi::{CStr, c_char};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
@@ -212,11 +213,27 @@ pub(crate) unsafe fn value<'a>(pointer: *const u8, length: usize) -> Outcome<&'a
     unsafe { bytes("value", pointer, length, VALUE_BYTES_MAX, "is longer than 1 GiB") }
 }
 
+/// From where to where, as the engine takes it.
+pub(crate) type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// The keys from `low` (included) to `high` (excluded). Each is an argument's name, pointer and length.
+///
+/// # Safety
+/// Both obey C1 for `'a`, which ends before the call returns.
+pub(crate) unsafe fn range<'a>(
+    low: (&'static str, *const u8, usize),
+    high: (&'static str, *const u8, usize),
+) -> Outcome<Range<'a>> {
+    // SAFETY: the caller's promise, handed on, for both.
+    let (low, high) = unsafe { (bound(low.0, low.1, low.2)?, bound(high.0, high.1, high.2)?) };
+    Ok((low.map_or(Bound::Unbounded, Bound::Included), high.map_or(Bound::Unbounded, Bound::Excluded)))
+}
+
 /// A bound of a range: `(NULL, 0)` is none, `(non-NULL, 0)` is the empty key.
 ///
 /// # Safety
 /// `(pointer, length)` obeys C1 for `'a`, which ends before the call returns.
-pub(crate) unsafe fn bound<'a>(what: &'static str, pointer: *const u8, length: usize) -> Outcome<Option<&'a [u8]>> {
+unsafe fn bound<'a>(what: &'static str, pointer: *const u8, length: usize) -> Outcome<Option<&'a [u8]>> {
     // SAFETY: the caller's promise, handed on.
     let bytes = unsafe { bytes(what, pointer, length, KEY_BYTES_MAX, "is longer than 64 KiB") }?;
     Ok((!pointer.is_null()).then_some(bytes))

@@ -4,9 +4,9 @@ use std::ffi::{OsStr, c_char, c_void};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use engine::{Db, Durability};
+use engine::{Batch, Db, Durability};
 
-use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, refused, string, value};
+use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, range, refused, string, value};
 use crate::error::kvs_error;
 use crate::fork;
 use crate::objects::{Core, DBS, OPTIONS, core, handle, opaque, read};
@@ -157,6 +157,34 @@ pub unsafe extern "C" fn kvs_delete(
     })
 }
 
+/// Removes every key from start (included) to stop (excluded), whether there are any or not: one write, however many keys
+/// those are. start NULL: from the first key; stop NULL: to the last; their lengths are 0 then. (non-NULL, 0) is the
+/// empty key. If stop is not above start, nothing is removed. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_delete_range(
+    db: *const kvs_db,
+    start: *const u8,
+    start_len: usize,
+    stop: *const u8,
+    stop_len: usize,
+    flags: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_delete_range", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1, for both.
+        let range = unsafe { range(("start", start, start_len), ("stop", stop, stop_len)) }?;
+        let durability = durability(flags)?;
+        core(db)?.write(|db| {
+            let mut batch = Batch::new();
+            batch.delete_range::<&[u8]>(range);
+            db.write_with(&batch, durability.unwrap_or(db.options().durability))
+        })?;
+        Ok(KVS_OK)
+    })
+}
+
 /// The durability that a write's flags ask for, if any.
 pub(crate) fn durability(given: u32) -> Outcome<Option<Durability>> {
     Ok((flags(given, KVS_SYNC)? & KVS_SYNC != 0).then_some(Durability::Sync))
@@ -276,11 +304,50 @@ pub unsafe extern "C" fn kvs_contains(
 /// thread. Waits for the disk.
 #[unsafe(no_mangle)]
 #[must_use]
+pub unsafe extern "C" fn kvs_sync(db: *const kvs_db, flags: u32, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_sync", unsafe { ErrorOut::new(err) }, || {
+        self::flags(flags, 0)?;
+        core(db)?.write(Db::sync)?;
+        Ok(KVS_OK)
+    })
+}
+
+/// Returns when every write that was acknowledged before the call is in tables, and so would survive a power failure.
+/// The database does this by itself when there is enough to flush; for durability alone kvs_sync is cheaper. flags: 0.
+/// Any thread. Waits for the disk.
+#[unsafe(no_mangle)]
+#[must_use]
 pub unsafe extern "C" fn kvs_flush(db: *const kvs_db, flags: u32, err: *mut *mut kvs_error) -> kvs_status {
     // SAFETY: C2.
     call("kvs_flush", unsafe { ErrorOut::new(err) }, || {
         self::flags(flags, 0)?;
         core(db)?.write(Db::flush)?;
+        Ok(KVS_OK)
+    })
+}
+
+/// Flushes, and merges all tables with keys from start (included) to stop (excluded): what was overwritten or deleted there
+/// gives its space back, but for what snapshots see. start NULL: from the first key; stop NULL: to the last; their lengths
+/// are 0 then. (non-NULL, 0) is the empty key. The database merges by itself when there is need; this does all of it at
+/// once, and waits. flags: 0. Any thread. Waits for the disk, perhaps for long.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_compact(
+    db: *const kvs_db,
+    start: *const u8,
+    start_len: usize,
+    stop: *const u8,
+    stop_len: usize,
+    flags: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_compact", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1, for both.
+        let range = unsafe { range(("start", start, start_len), ("stop", stop, stop_len)) }?;
+        self::flags(flags, 0)?;
+        core(db)?.write(|db| db.compact::<&[u8]>(range))?;
         Ok(KVS_OK)
     })
 }

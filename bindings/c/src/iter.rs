@@ -1,10 +1,8 @@
 //! Iterators: cursors over a range of one snapshot, both ways.
 
-use std::ops::Bound;
-
 use engine::Iter;
 
-use crate::boundary::{ErrorOut, Out, Outcome, bound, call, call_or, flags, key, refused};
+use crate::boundary::{ErrorOut, Out, Outcome, call, call_or, flags, key, range, refused};
 use crate::db::kvs_db;
 use crate::error::kvs_error;
 use crate::fork;
@@ -42,10 +40,9 @@ pub unsafe extern "C" fn kvs_iter_new(
         // SAFETY: C2.
         let out = unsafe { Out::null("out", out) }?;
         // SAFETY: C1, for both.
-        let (low, high) = unsafe { (bound("low", low, low_len)?, bound("high", high, high_len)?) };
+        let range = unsafe { range(("low", low, low_len), ("high", high, high_len)) }?;
         self::flags(flags, 0)?;
         fork::watch()?;
-        let range = (low.map_or(Bound::Unbounded, Bound::Included), high.map_or(Bound::Unbounded, Bound::Excluded));
         let made = read(db, snapshot, |source| {
             let iter = match &source {
                 Source::Live(core) => core.db.range::<&[u8]>(range)?,

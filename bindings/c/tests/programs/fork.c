@@ -36,6 +36,11 @@ static void child(const char *directory, int number) {
     EXPECT(KVS_E_FORKED, kvs_contains(db, NULL, S("key"), NULL));
     EXPECT(KVS_E_FORKED, kvs_contains(NULL, snapshot, S("key"), NULL));
     EXPECT(KVS_E_FORKED, kvs_iter_item(iter, &p, &n, &p, &n));
+    EXPECT(KVS_E_FORKED, kvs_delete_range(db, NULL, 0, NULL, 0, 0, NULL));
+    EXPECT(KVS_E_FORKED, kvs_sync(db, 0, NULL));
+    EXPECT(KVS_E_FORKED, kvs_flush(db, 0, NULL));
+    EXPECT(KVS_E_FORKED, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
+    EXPECT(KVS_E_FORKED, kvs_batch_delete_range(batch, NULL, 0, NULL, 0));
     EXPECT(KVS_E_FORKED, kvs_batch_clear(batch));
     EXPECT(KVS_E_FORKED, kvs_options_set(options, "create", "true", NULL));
     EXPECT(KVS_E_FORKED, kvs_close(db, NULL));

@@ -12,6 +12,9 @@ static void after_free(void) {
     kvs_error_free(err);
     CHECK(kvs_error_code(err) == KVS_E_BAD_HANDLE && kvs_error_message(err) != NULL);
     kvs_error_free(err);
+    EXPECT(KVS_E_BAD_HANDLE, kvs_delete_range(db, NULL, 0, NULL, 0, 0, NULL));
+    EXPECT(KVS_E_BAD_HANDLE, kvs_sync(db, 0, NULL));
+    EXPECT(KVS_E_BAD_HANDLE, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
     EXPECT(KVS_E_BAD_HANDLE, kvs_close(db, NULL));
 
     kvs_batch *batch, *other;
@@ -20,6 +23,7 @@ static void after_free(void) {
     EXPECT(KVS_OK, kvs_batch_new(&other));
     kvs_batch_free(batch);
     EXPECT(KVS_E_BAD_HANDLE, kvs_batch_put(batch, S("k"), S("v")));
+    EXPECT(KVS_E_BAD_HANDLE, kvs_batch_delete_range(batch, NULL, 0, NULL, 0));
     EXPECT(KVS_OK, kvs_batch_put(other, S("k"), S("v")));
     CHECK(kvs_batch_count(batch) == 0 && kvs_batch_count(other) == 1);
     kvs_batch_free(other);
@@ -41,7 +45,10 @@ static void after_close(void) {
     EXPECT(KVS_E_CLOSED, kvs_put(db, S("key"), S("value"), 0, NULL));
     EXPECT(KVS_E_CLOSED, kvs_delete(db, S("key"), 0, NULL));
     EXPECT(KVS_E_CLOSED, kvs_write(db, batch, 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_delete_range(db, S("key"), NULL, 0, 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_sync(db, 0, NULL));
     EXPECT(KVS_E_CLOSED, kvs_flush(db, 0, NULL));
+    EXPECT(KVS_E_CLOSED, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
     EXPECT(KVS_E_CLOSED, kvs_get(db, NULL, S("key"), &owned, &n, NULL));
     EXPECT(KVS_E_CLOSED, kvs_get_into(db, snapshot, S("key"), buffer, sizeof buffer, &n, NULL));
     EXPECT(KVS_E_CLOSED, kvs_contains(NULL, snapshot, S("key"), NULL));

@@ -43,10 +43,14 @@ static kvs_status call(const char *name, kvs_error **err) {
     else if (IS("kvs_get")) status = kvs_get(db, NULL, S("k"), &owned, &n, err);
     else if (IS("kvs_free")) kvs_free(NULL);
     else if (IS("kvs_contains")) status = kvs_contains(db, NULL, S("k"), err);
+    else if (IS("kvs_delete_range")) status = kvs_delete_range(db, S("k"), S("l"), 0, err);
+    else if (IS("kvs_sync")) status = kvs_sync(db, 0, err);
     else if (IS("kvs_flush")) status = kvs_flush(db, 0, err);
+    else if (IS("kvs_compact")) status = kvs_compact(db, NULL, 0, NULL, 0, 0, err);
     else if (IS("kvs_batch_new")) status = kvs_batch_new(&new_batch);
     else if (IS("kvs_batch_put")) status = kvs_batch_put(batch, S("k"), S("v"));
     else if (IS("kvs_batch_delete")) status = kvs_batch_delete(batch, S("k"));
+    else if (IS("kvs_batch_delete_range")) status = kvs_batch_delete_range(batch, S("k"), S("l"));
     else if (IS("kvs_batch_count")) CHECK(kvs_batch_count(batch) == 0);
     else if (IS("kvs_batch_clear")) status = kvs_batch_clear(batch);
     else if (IS("kvs_write")) status = kvs_write(db, batch, 0, err);

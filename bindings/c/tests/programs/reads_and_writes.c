@@ -65,7 +65,9 @@ static void paths(const char *directory) {
     snprintf(path, sizeof path, "%s/b\xff\xfe", directory);
     EXPECT(KVS_OK, kvs_open(path, NULL, &db, NULL));
     EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), KVS_SYNC, NULL));
+    EXPECT(KVS_OK, kvs_sync(db, 0, NULL));
     EXPECT(KVS_OK, kvs_flush(db, 0, NULL));
+    EXPECT(KVS_OK, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
     EXPECT(KVS_OK, kvs_close(db, NULL));
     EXPECT(KVS_OK, kvs_close(db, NULL));
     kvs_free_db(db);
@@ -155,6 +157,76 @@ static void at(const kvs_iter *iter, const char *key, const char *value) {
     CHECK(kn == strlen(key) && memcmp(k, key, kn) == 0 && vn == strlen(value) && memcmp(v, value, vn) == 0);
 }
 
+/* The keys that are there, in order, against those of a string. */
+static void keys(const kvs_db *db, const char *expected) {
+    kvs_iter *iter = iterate(db);
+    const uint8_t *k, *v;
+    size_t kn, vn;
+    for (; kvs_iter_next(iter, NULL) == KVS_OK; expected += kn) {
+        EXPECT(KVS_OK, kvs_iter_item(iter, &k, &kn, &v, &vn));
+        CHECK(strlen(expected) >= kn && memcmp(k, expected, kn) == 0);
+    }
+    CHECK(*expected == 0);
+    kvs_iter_free(iter);
+}
+
+static void ranges(void) {
+    kvs_db *db = open_memory();
+    kvs_batch *batch;
+    EXPECT(KVS_OK, kvs_batch_new(&batch));
+    static const struct {
+        const char *start, *stop, *left;
+    } cases[] = {
+        {"b", "d", "ad"}, {NULL, "c", "cd"},    {"c", NULL, "ab"}, {NULL, NULL, ""}, {"", NULL, ""},
+        {"", "", "abcd"}, {NULL, "", "abcd"}, {"d", "b", "abcd"}, {"b", "b", "abcd"}, {"x", NULL, "abcd"},
+    };
+    for (size_t i = 0; i < 4 * sizeof cases / sizeof *cases; i++) {
+        const char *start = cases[i / 4].start, *stop = cases[i / 4].stop;
+        size_t start_len = start ? strlen(start) : 0, stop_len = stop ? strlen(stop) : 0;
+        for (const char *key = "abcd"; *key; key++) {
+            EXPECT(KVS_OK, kvs_put(db, (const uint8_t *)key, 1, S("value"), 0, NULL));
+        }
+        if (i & 1) EXPECT(KVS_OK, kvs_flush(db, 0, NULL));
+        if (i & 2) {
+            EXPECT(KVS_OK, kvs_batch_delete_range(batch, (const uint8_t *)start, start_len, (const uint8_t *)stop, stop_len));
+            CHECK(kvs_batch_count(batch) == 1);
+            EXPECT(KVS_OK, kvs_write(db, batch, 0, NULL));
+            EXPECT(KVS_OK, kvs_batch_clear(batch));
+        } else {
+            EXPECT(KVS_OK, kvs_delete_range(db, (const uint8_t *)start, start_len, (const uint8_t *)stop, stop_len,
+                                            i & 1 ? KVS_SYNC : 0, NULL));
+        }
+        keys(db, cases[i / 4].left);
+        EXPECT(KVS_OK, kvs_compact(db, (const uint8_t *)start, start_len, (const uint8_t *)stop, stop_len, 0, NULL));
+        keys(db, cases[i / 4].left);
+    }
+    EXPECT(KVS_OK, kvs_sync(db, 0, NULL));
+    EXPECT(KVS_OK, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
+    /* In a batch, what stands before the range delete goes and what stands after it stays. */
+    EXPECT(KVS_OK, kvs_batch_put(batch, S("b"), S("1")));
+    EXPECT(KVS_OK, kvs_batch_delete_range(batch, NULL, 0, NULL, 0));
+    EXPECT(KVS_OK, kvs_batch_put(batch, S("c"), S("2")));
+    EXPECT(KVS_OK, kvs_write(db, batch, KVS_SYNC, NULL));
+    keys(db, "c");
+    kvs_error *err;
+    EXPECT(KVS_E_INVALID, kvs_delete_range(db, NULL, 1, NULL, 0, 0, &err));
+    CHECK(strstr(kvs_error_message(err), "start"));
+    kvs_error_free(err);
+    EXPECT(KVS_E_INVALID, kvs_compact(db, NULL, 0, NULL, SIZE_MAX, 0, &err));
+    CHECK(strstr(kvs_error_message(err), "stop"));
+    kvs_error_free(err);
+    EXPECT(KVS_E_INVALID, kvs_compact(db, NULL, 0, NULL, 0, KVS_SYNC, NULL));
+    EXPECT(KVS_E_INVALID, kvs_sync(db, KVS_SYNC, NULL));
+    static uint8_t key[(64 << 10) + 1];
+    EXPECT(KVS_OK, kvs_delete_range(db, key, sizeof key - 1, key, sizeof key - 1, 0, NULL));
+    EXPECT(KVS_E_TOO_LARGE, kvs_delete_range(db, key, sizeof key, NULL, 0, 0, NULL));
+    EXPECT(KVS_E_TOO_LARGE, kvs_batch_delete_range(batch, NULL, 0, key, sizeof key));
+    EXPECT(KVS_E_TOO_LARGE, kvs_compact(db, key, sizeof key, NULL, 0, 0, NULL));
+    keys(db, "c");
+    kvs_batch_free(batch);
+    kvs_free_db(db);
+}
+
 static void iterators(void) {
     kvs_db *db = open_memory();
     kvs_iter *iter;
@@ -214,6 +286,7 @@ int main(int argc, char **argv) {
     paths(argv[1]);
     reads();
     batches();
+    ranges();
     iterators();
     return 0;
 }
