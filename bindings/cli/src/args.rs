@@ -242,7 +242,8 @@ Examples:
     /// Measure this machine
     ///
     /// Fills a new store in a temporary directory inside --dir, reads it at random, asks for missing keys, scans,
-    /// overwrites and deletes, checks what it reads, prints a table and removes what it made.
+    /// overwrites, reads and overwrites in turn, and deletes. Checks what it reads, prints a table, how often the store
+    /// flushed and merged and what that cost, and removes what it made.
     #[command(after_long_help = "\
 Examples:
   kvs bench

@@ -1,10 +1,13 @@
-//! `bench`: what this machine does with this store. Six phases over the same keys, each timed call by call.
+//! `bench`: what this machine does with this store. Seven phases over the same keys, each timed call by call.
 //!
 //! 1. Pair `i` of `n` has the key `i` in decimal, with zeros in front; the phases visit the pairs in an order that
 //!    looks random: the `k`-th is `k * step mod n`, with a step that has no divisor in common with `n`.
 //! 2. Thread `t` of `T` takes every `T`-th visit, beginning with the `t`-th. A scan is whole in every thread.
 //! 3. A missing key is a present one with its last digit replaced by a letter: it would stand between others.
-//! 4. What is read is checked: a wrong result ends the run, and no figure is printed for it.
+//! 4. In the mixed phase every other visit of a thread reads and the others overwrite.
+//! 5. What is read is checked: a wrong result ends the run, and no figure is printed for it.
+//! 6. Before the deletes, which leave nothing that space could be compared with, all is flushed, and the store's own
+//!    figures are taken.
 //!
 //! The clock is read twice a call, which adds some 50 ns to each figure; compare with figures of the same tool.
 
@@ -12,7 +15,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvs::{Db, Error, ErrorKind, KEY_BYTES_MAX, Result, VALUE_BYTES_MAX};
+use kvs::{Db, Error, ErrorKind, KEY_BYTES_MAX, Result, Stats, VALUE_BYTES_MAX};
 
 use crate::args::Bench;
 use crate::exit::{Exit, Failure, Outcome};
@@ -28,6 +31,7 @@ enum Phase {
     Missing,
     Scan,
     Overwrite,
+    Mixed,
     Delete,
 }
 
@@ -76,8 +80,12 @@ fn phases(place: &Place<'_>, bench: &Bench, plan: &Plan, path: &PathBuf) -> Outc
     })
     .map_err(failed)?;
     use Phase::*;
-    let all = [Fill, Read, Missing, Scan, Overwrite, Delete];
-    for phase in &all[..if bench.keep { 5 } else { 6 }] {
+    let all = [Fill, Read, Missing, Scan, Overwrite, Mixed, Delete];
+    let mut stats = None;
+    for phase in &all[..if bench.keep { 6 } else { 7 }] {
+        if *phase == Delete {
+            stats = Some(flushed(&db)?);
+        }
         let began = now();
         let latencies = plan.phase(&db, *phase)?;
         let seconds = began.elapsed().as_secs_f64();
@@ -94,8 +102,20 @@ fn phases(place: &Place<'_>, bench: &Bench, plan: &Plan, path: &PathBuf) -> Outc
         .and_then(|()| out.flush())
         .map_err(failed)?;
     }
+    let stats = stats.map_or_else(|| flushed(&db), Ok)?;
+    let (write, space) = (stats.write_amplification(), stats.space_amplification());
+    writeln!(out, "\nflushes {}, merges {}", stats.flushes, stats.merges)
+        .and_then(|()| writeln!(out, "write amplification {write:.2}, space amplification {space:.2}"))
+        .and_then(|()| out.flush())
+        .map_err(failed)?;
     db.close()?;
     Ok(Exit::Ok)
+}
+
+/// The store's figures once everything is in tables.
+fn flushed(db: &Db) -> Result<Stats> {
+    db.flush()?;
+    Ok(db.stats())
 }
 
 #[derive(Debug)]
@@ -159,15 +179,22 @@ impl Plan {
         let mut value = self.value.clone();
         for visit in (thread..self.num).step_by(self.threads as usize) {
             self.key(visit, phase == Phase::Missing, &mut key);
+            let mixed_read = phase == Phase::Mixed && (visit / self.threads).is_multiple_of(2);
+            let reads = phase == Phase::Read || mixed_read;
             // Every value is another one, so that a stale read shows.
-            stamp(&mut value, visit, phase == Phase::Overwrite);
+            let generation = match phase {
+                Phase::Overwrite => 1,
+                Phase::Mixed if reads => 1,
+                Phase::Mixed => 2,
+                _ => 0,
+            };
+            stamp(&mut value, visit, generation);
             let began = now();
             let sound = match phase {
-                Phase::Fill | Phase::Overwrite => db.put(&key, &value).map(|()| true),
-                Phase::Read => db.get(&key).map(|found| found.is_some_and(|found| *found == *value)),
+                _ if reads => db.get(&key).map(|found| found.is_some_and(|found| *found == *value)),
                 Phase::Missing => db.get(&key).map(|found| found.is_none()),
                 Phase::Delete => db.delete(&key).map(|()| true),
-                Phase::Scan => Ok(true),
+                _ => db.put(&key, &value).map(|()| true),
             }?;
             latencies.record(began.elapsed());
             expect(sound, "a get did not return what was put")?;
@@ -186,8 +213,8 @@ impl Plan {
     }
 }
 
-fn stamp(value: &mut [u8], visit: u64, overwrite: bool) {
-    for (byte, stamp) in value.iter_mut().zip((visit ^ u64::from(overwrite) << 63).to_le_bytes()) {
+fn stamp(value: &mut [u8], visit: u64, generation: u64) {
+    for (byte, stamp) in value.iter_mut().zip((visit ^ generation << 62).to_le_bytes()) {
         *byte = stamp;
     }
 }

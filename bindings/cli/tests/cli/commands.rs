@@ -232,10 +232,13 @@ fn stdout_closed_or_full() {
 fn bench_measures_and_cleans_up() {
     let tool = Tool::new();
     let table = tool.text(&["bench", "--num", "50", "--threads", "2", "--value-size", "5", "--key-size", "2"]);
+    let (table, figures) = table.rsplit_once("\n\n").unwrap();
     let rows: Vec<Vec<_>> = table.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
     let ops: Vec<_> = rows.iter().map(|row| format!("{} {}", row[0], row[1])).collect();
-    assert_eq!(ops, ["fill 50", "read 50", "missing 50", "scan 100", "overwrite 50", "delete 50"]);
+    assert_eq!(ops, ["fill 50", "read 50", "missing 50", "scan 100", "overwrite 50", "mixed 50", "delete 50"]);
     assert!(rows.iter().all(|row| row.len() == 6), "{table}");
+    let names: String = figures.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+    assert_eq!(names, "flushes , merges \nwrite amplification , space amplification \n");
     assert_eq!(tool.names(), NONE);
 
     tool.run(&["bench", "--num", "101", "--key-size", "2"]).fails(2, &["--key-size", "3 (for --num)"]);
