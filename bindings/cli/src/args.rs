@@ -121,16 +121,22 @@ Examples:
         encodings: Encodings,
     },
 
-    /// Remove a key
+    /// Remove a key, or all keys of a range
     ///
-    /// Prints nothing. If the key is not there, prints Key not found and exits with 1.
+    /// A range is removed by one write, however many keys those are. Prints nothing. If there is no such key, prints
+    /// Key not found and exits with 1.
     #[command(after_long_help = "\
 Examples:
   kvs rm name
-  kvs rm --encoding base64 AP8=")]
+  kvs rm --encoding base64 AP8=
+  kvs rm --prefix user/
+  kvs rm --start 2023 --stop 2024")]
     Rm {
         /// The key
-        key: OsString,
+        #[arg(required_unless_present_any = RANGE, conflicts_with_all = RANGE)]
+        key: Option<OsString>,
+        #[command(flatten)]
+        range: Range,
         #[command(flatten)]
         encoding: KeyEncoding,
     },
@@ -187,6 +193,9 @@ Examples:
         #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
         #[arg(action = ArgAction::Set, value_name = "BOOL")]
         sync: bool,
+        /// Print figures about the store at the end, as stats does; their counts begin with this load
+        #[arg(long)]
+        stats: bool,
         #[command(flatten)]
         encodings: Encodings,
     },
@@ -227,6 +236,24 @@ Examples:
         /// As one JSON object
         #[arg(long)]
         json: bool,
+    },
+
+    /// Merge tables, and give back the space of what was overwritten or deleted
+    ///
+    /// The store does this by itself when there is need; this does all of it at once: everything, or the keys from
+    /// START on, or those from START up to but without STOP. Prints nothing. Exits with 1 where there is no store.
+    #[command(after_long_help = "\
+Examples:
+  kvs compact
+  kvs compact 2023 2024
+  kvs compact '' user/")]
+    Compact {
+        /// The first key
+        start: Option<OsString>,
+        /// The key after the last one
+        stop: Option<OsString>,
+        #[command(flatten)]
+        encoding: KeyEncoding,
     },
 
     /// Check every byte of the store
@@ -277,6 +304,9 @@ impl Encodings {
         Lines { format, key: self.key.encoding, value: self.value() }
     }
 }
+
+/// The arguments of [`Range`].
+const RANGE: [&str; 3] = ["prefix", "start", "stop"];
 
 /// Which keys. All that is given must hold.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The commands that are a few lines each.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::ops::Bound;
 
@@ -13,7 +14,7 @@ use crate::store::Place;
 /// What `get` and `rm` print, word for word, of a key that is not there.
 const KEY_NOT_FOUND: &[u8] = b"Key not found\n";
 
-pub fn get(place: &Place<'_>, key: &std::ffi::OsStr, encodings: &Encodings) -> Outcome {
+pub fn get(place: &Place<'_>, key: &OsStr, encodings: &Encodings) -> Outcome {
     let key = args::bytes("key", key, encodings.key.encoding)?;
     let Some(db) = place.read()? else {
         return say(KEY_NOT_FOUND, Exit::Ok);
@@ -34,7 +35,7 @@ pub fn get(place: &Place<'_>, key: &std::ffi::OsStr, encodings: &Encodings) -> O
     Ok(Exit::Ok)
 }
 
-pub fn set(place: &Place<'_>, key: &std::ffi::OsStr, value: &std::ffi::OsStr, encodings: &Encodings) -> Outcome {
+pub fn set(place: &Place<'_>, key: &OsStr, value: &OsStr, encodings: &Encodings) -> Outcome {
     // Before the store is made: a slip of the pen should not leave one behind.
     let key = args::bytes("key", key, encodings.key.encoding)?;
     let value = args::bytes("value", value, encodings.value())?;
@@ -44,7 +45,7 @@ pub fn set(place: &Place<'_>, key: &std::ffi::OsStr, value: &std::ffi::OsStr, en
     Ok(Exit::Ok)
 }
 
-pub fn rm(place: &Place<'_>, key: &std::ffi::OsStr, encoding: KeyEncoding) -> Outcome {
+pub fn rm(place: &Place<'_>, key: &OsStr, encoding: KeyEncoding) -> Outcome {
     let key = args::bytes("key", key, encoding.encoding)?;
     let Some(db) = place.existing()? else {
         return say(KEY_NOT_FOUND, Exit::Missing);
@@ -53,6 +54,19 @@ pub fn rm(place: &Place<'_>, key: &std::ffi::OsStr, encoding: KeyEncoding) -> Ou
     let found = db.contains(&key)?;
     if found {
         db.delete(&key)?;
+    }
+    db.close()?;
+    if found { Ok(Exit::Ok) } else { say(KEY_NOT_FOUND, Exit::Missing) }
+}
+
+pub fn rm_range(place: &Place<'_>, range: &Range, encoding: KeyEncoding) -> Outcome {
+    let bounds = bounds(range, encoding.encoding)?;
+    let Some(db) = place.existing()? else {
+        return say(KEY_NOT_FOUND, Exit::Missing);
+    };
+    let found = db.range(bounds.clone())?.move_next()?;
+    if found {
+        db.delete_range(bounds)?;
     }
     db.close()?;
     if found { Ok(Exit::Ok) } else { say(KEY_NOT_FOUND, Exit::Missing) }
@@ -97,6 +111,16 @@ pub fn stats(place: &Place<'_>, json: bool) -> Outcome {
     Ok(Exit::Ok)
 }
 
+pub fn compact(place: &Place<'_>, start: Option<&OsStr>, stop: Option<&OsStr>, encoding: KeyEncoding) -> Outcome {
+    let key = |name, key: Option<&OsStr>| key.map(|key| args::bytes(name, key, encoding.encoding)).transpose();
+    let start = key("START", start)?.map_or(Bound::Unbounded, Bound::Included);
+    let stop = key("STOP", stop)?.map_or(Bound::Unbounded, Bound::Excluded);
+    let db = place.existing_required()?;
+    db.compact((start, stop))?;
+    db.close()?;
+    Ok(Exit::Ok)
+}
+
 pub fn verify(place: &Place<'_>) -> Outcome {
     let db = place.read_required()?;
     let sound = db.verify()?;
@@ -131,7 +155,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(key)
 }
 
-fn say(text: &[u8], exit: Exit) -> Outcome {
+pub fn say(text: &[u8], exit: Exit) -> Outcome {
     let mut out = stdout();
     out.write_all(text).and_then(|()| out.flush()).map_err(|e| Failure::output("stdout", &e))?;
     Ok(exit)

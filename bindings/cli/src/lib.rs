@@ -64,18 +64,28 @@ fn command(cli: &Cli) -> Outcome {
     match &cli.command {
         Command::Get { key, encodings } => commands::get(&place, key, encodings),
         Command::Set { key, value, encodings } => commands::set(&place, key, value, encodings),
-        Command::Rm { key, encoding } => commands::rm(&place, key, *encoding),
+        Command::Rm { key: Some(key), encoding, .. } => commands::rm(&place, key, *encoding),
+        Command::Rm { key: None, range, encoding } => commands::rm_range(&place, range, *encoding),
         Command::Scan { range, reverse, limit, keys_only, encodings } => {
             commands::scan(&place, range, *reverse, *limit, *keys_only, encodings)
         }
-        Command::Load { file, format, batch, line_bytes_max, sync, encodings } => {
-            load::Load { file, format: *format, batch: *batch, line_bytes_max: *line_bytes_max, sync: *sync, encodings }
-                .run(&place)
+        Command::Load { file, format, batch, line_bytes_max, sync, stats, encodings } => load::Load {
+            file,
+            format: *format,
+            batch: *batch,
+            line_bytes_max: *line_bytes_max,
+            sync: *sync,
+            stats: *stats,
+            encodings,
         }
+        .run(&place),
         Command::Dump { file, format, range, verbose, encodings } => {
             dump::Dump { file, format: *format, range, verbose: *verbose, encodings }.run(&place)
         }
         Command::Stats { json } => commands::stats(&place, *json),
+        Command::Compact { start, stop, encoding } => {
+            commands::compact(&place, start.as_deref(), stop.as_deref(), *encoding)
+        }
         Command::Verify => commands::verify(&place),
         Command::Bench(bench) => bench::run(&place, bench),
     }

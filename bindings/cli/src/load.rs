@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kvs::{Batch, Db, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 use crate::args::Encodings;
+use crate::commands;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{Input, stderr_is_terminal};
 use crate::lines::{Format, Lines};
@@ -32,6 +33,7 @@ pub struct Load<'a> {
     pub batch: u32,
     pub line_bytes_max: Option<u64>,
     pub sync: bool,
+    pub stats: bool,
     pub encodings: &'a Encodings,
 }
 
@@ -54,11 +56,12 @@ impl Load<'_> {
         progress.clear();
         loaded.map_err(|failure| failure.and(format_args!("{} pairs were written before", written.pairs)))?;
         if self.sync {
-            db.flush()?;
+            db.sync()?;
         }
+        let stats = db.stats();
         db.close()?;
         report::tell(format_args!("loaded {}", report::pairs(written.pairs, written.bytes, began.elapsed())));
-        Ok(Exit::Ok)
+        if self.stats { commands::say(stats.to_string().as_bytes(), Exit::Ok) } else { Ok(Exit::Ok) }
     }
 
     fn pairs(&self, input: &mut Input, db: &Db, progress: &Progress, written: &mut Written) -> Outcome<()> {

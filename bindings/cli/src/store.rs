@@ -46,11 +46,16 @@ impl<'a> Place<'a> {
 
     /// To read what must be there.
     pub fn read_required(&self) -> Outcome<Db> {
-        let missing = || {
-            let error = kvs::Error::on(ErrorKind::NotADatabase, self.dir, "there is no store here");
-            Failure::from(error)
-        };
-        self.read()?.ok_or_else(missing)
+        self.read()?.ok_or_else(|| self.missing())
+    }
+
+    /// To write into what must be there.
+    pub fn existing_required(&self) -> Outcome<Db> {
+        self.existing()?.ok_or_else(|| self.missing())
+    }
+
+    fn missing(&self) -> Failure {
+        kvs::Error::on(ErrorKind::NotADatabase, self.dir, "there is no store here").into()
     }
 
     /// How it is opened, for a report.

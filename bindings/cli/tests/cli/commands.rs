@@ -29,6 +29,8 @@ fn no_store() {
         tool.run(&["-d", dir, "dump"]).is(0, "");
         tool.run(&["-d", dir, "stats"]).fails(1, &["no store here", "kvs set", dir]);
         tool.run(&["-d", dir, "stats", "--json"]).fails(1, &["no store here"]);
+        tool.run(&["-d", dir, "rm", "--prefix", "k"]).is(1, "Key not found\n");
+        tool.run(&["-d", dir, "compact"]).fails(1, &["no store here", dir]);
         tool.run(&["-d", dir, "verify"]).fails(1, &["no store here"]);
         assert_eq!(tool.names(), NONE);
     }
@@ -53,6 +55,10 @@ fn usage_errors() {
         &["rm"],
         &["rm", "key", "extra"],
         &["rm", "key", "--value-encoding", "hex"],
+        &["rm", "key", "--prefix", "k"],
+        &["rm", "--start"],
+        &["compact", "a", "b", "extra"],
+        &["compact", "--encoding", "morse"],
         &["scan", "extra"],
         &["scan", "--limit", "-1"],
         &["load", "file", "extra"],
@@ -85,7 +91,7 @@ fn help_and_version() {
     for part in ["Exit codes:", "5  locked", "segment_bytes_min=", "Usage: kvs"] {
         assert!(help.contains(part), "{part}");
     }
-    for command in ["get", "set", "rm", "scan", "load", "dump", "stats", "verify", "bench"] {
+    for command in ["get", "set", "rm", "scan", "load", "dump", "stats", "compact", "verify", "bench"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         let help = tool.text(&[command, "--help"]);
         assert!(help.contains("\nExamples:\n  kvs "), "{command}: {help}");
@@ -144,6 +150,53 @@ fn scan_ranges_and_order() {
     assert_eq!(keys(&["--encoding", "hex", "--prefix", "62", "--limit", "1"]), "6231");
     assert_eq!(tool.text(&["scan", "--limit", "1", "--value-encoding", "base64"]), "a\tdmE=\n");
     tool.run(&["scan", "--encoding", "hex", "--start", "xyz"]).fails(2, &["--start", "hexadecimal", "--encoding"]);
+}
+
+#[test]
+fn rm_ranges() {
+    let tool = Tool::new();
+    let lines: String = ["a", "b1", "b2", "b3", "c"].map(|k| format!("{k}\tv\n")).concat();
+    let left = |args: &[&str]| {
+        assert_eq!(tool.run_with(&["load"], lines.as_bytes()).code, 0);
+        tool.run(&[&["rm"], args].concat()).is(0, "");
+        tool.text(&["scan", "--keys-only"]).lines().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(left(&["--prefix", "b"]), "a c");
+    assert_eq!(left(&["--start", "b2"]), "a b1");
+    assert_eq!(left(&["--stop", "b2"]), "b2 b3 c");
+    assert_eq!(left(&["--start", "b", "--stop", "b3"]), "a b3 c");
+    assert_eq!(left(&["--prefix", "b", "--start", "b2", "--stop", "z"]), "a b1 c");
+    assert_eq!(left(&["--encoding", "hex", "--prefix", "62"]), "a c");
+    for none in [&["--prefix", "x"][..], &["--start", "c", "--stop", "a"], &["--start", "d"]] {
+        tool.run(&[&["rm"], none].concat()).is(1, "Key not found\n");
+    }
+    assert_eq!(left(&["--prefix", ""]), "");
+    tool.run(&["rm", "--encoding", "hex", "--stop", "xyz"]).fails(2, &["--stop", "hexadecimal"]);
+}
+
+/// The keys stay, what was overwritten or deleted goes.
+#[test]
+fn compact_gives_space_back() {
+    let tool = Tool::new();
+    let stat = |name: &str| {
+        let stats: serde_json::Value = serde_json::from_str(&tool.text(&["stats", "--json"])).unwrap();
+        stats[name].as_u64().unwrap()
+    };
+    let lines: String = (0..2000).map(|i| format!("key{i:04}\t{}\n", "v".repeat(100))).collect();
+    assert_eq!(tool.run_with(&["load"], lines.as_bytes()).code, 0);
+    tool.run(&["compact"]).is(0, "");
+    let full = stat("table_bytes");
+    assert!(full > 200_000 && stat("log_bytes") < full, "{full}");
+    tool.run(&["rm", "--start", "key0100"]).is(0, "");
+    tool.run(&["compact", "key0000", "key0050"]).is(0, "");
+    tool.run(&["compact", "", "key0050"]).is(0, "");
+    tool.run(&["compact", "key0050"]).is(0, "");
+    let less = stat("table_bytes");
+    assert!(less < full / 5, "{less} of {full}");
+    assert_eq!(tool.text(&["scan", "--keys-only"]).lines().count(), 100);
+    assert!(tool.text(&["verify"]).starts_with("sound: "));
+    tool.run(&["compact", "--encoding", "hex", "xyz"]).fails(2, &["START", "hexadecimal"]);
+    tool.run(&["compact", "z", "a"]).is(0, "");
 }
 
 #[test]

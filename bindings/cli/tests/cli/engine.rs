@@ -15,7 +15,7 @@ fn a_store_that_is_locked() {
     db.put("k", "v").unwrap();
     let pid = std::process::id().to_string();
     let read = [&["get", "k"][..], &["scan"], &["dump"], &["stats"], &["verify"]];
-    let write = [&["set", "k", "w"][..], &["rm", "k"], &["load"]];
+    let write = [&["set", "k", "w"][..], &["rm", "k"], &["rm", "--prefix", "k"], &["load"], &["compact"]];
     for args in read.iter().chain(&write) {
         tool(args).fails(5, &["store", &pid, "or try again later"]);
     }
