@@ -28,6 +28,19 @@ def test_the_last_write_wins(db: kvs.DB) -> None:
     assert dict(db) == {b"k": b"2"}
 
 
+def test_a_range_removes_what_was_before_it(db: kvs.DB) -> None:
+    db.update({b"a": b"old", b"b": b"old", b"c": b"old"})
+    with db.batch() as batch:
+        batch[b"a1"] = b"before"
+        batch.delete_range(b"a", b"c")
+        batch[b"b"] = b"after"
+        assert len(batch) == 3
+    assert dict(db) == {b"b": b"after", b"c": b"old"}
+    with db.batch() as batch:
+        batch.delete_range()
+    assert dict(db) == {}
+
+
 def test_discarded_on_an_exception(db: kvs.DB) -> None:
     for raised in ZeroDivisionError, KeyboardInterrupt, SystemExit:
         with pytest.raises(raised), db.batch() as batch:
@@ -41,7 +54,13 @@ def test_discarded_on_an_exception(db: kvs.DB) -> None:
 def test_finished_batches(db: kvs.DB) -> None:
     with db.batch() as batch:
         batch[b"k"] = b"v"
-    for call in (lambda: batch.put(b"k", b"w"), lambda: batch.delete(b"k"), lambda: len(batch), lambda: batch.__enter__()):
+    for call in (
+        lambda: batch.put(b"k", b"w"),
+        lambda: batch.delete(b"k"),
+        lambda: batch.delete_range(),
+        lambda: len(batch),
+        lambda: batch.__enter__(),
+    ):
         with pytest.raises(kvs.InvalidArgument):
             call()
     assert repr(batch) == "<kvs.Batch, finished>"

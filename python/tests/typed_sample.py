@@ -45,10 +45,15 @@ def main(path: Path) -> None:
         db.put_many([(b"b", bytearray(b"2"))])
         db.update(db.snapshot())
         fill(db)
+        db.delete_range(b"y", bytearray(b"z"), sync=True)
+        db.sync()
+        db.flush()
+        db.compact(start=b"a")
         with db.batch(sync=True) as batch:
             assert_type(batch, kvs.Batch)
             batch[b"c"] = b"3"
             del batch[b"b"]
+            batch.delete_range(memoryview(b"y"), b"z")
         with db.snapshot() as snapshot:
             assert_type(snapshot, kvs.Snapshot)
             assert count(snapshot) == count(db) == 7

@@ -12,6 +12,7 @@ use crate::bytes::Bytes;
 use crate::call;
 use crate::db::Db;
 use crate::errors::{self, Class};
+use crate::read;
 use crate::snapshot::Snapshot;
 
 /// Writes that become visible, and survive, together or not at all.
@@ -69,6 +70,16 @@ impl Batch {
     fn delete(&self, py: Python<'_>, key: Bytes<'_>) -> PyResult<()> {
         self.change(py, |batch| {
             batch.delete(key.as_slice());
+        })
+    }
+
+    /// Removes every key between start (included) and stop (excluded), whether there are any or not; None is no bound.
+    ///
+    /// What the batch wrote there before is removed too, what it writes there later is not.
+    #[pyo3(signature = (start = None, stop = None))]
+    fn delete_range(&self, py: Python<'_>, start: Option<Bytes<'_>>, stop: Option<Bytes<'_>>) -> PyResult<()> {
+        self.change(py, |batch| {
+            batch.delete_range::<&[u8]>(read::range(&start, &stop));
         })
     }
 

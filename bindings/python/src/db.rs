@@ -170,6 +170,31 @@ impl Db {
         call::run(py, move || engine.delete_with(key, durability))
     }
 
+    /// Removes every key between start (included) and stop (excluded), whether there are any or not: one write, however
+    /// many keys those are. None is no bound. sync as in put.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db.update({b"a": b"1", b"b": b"2", b"c": b"3"})
+    /// ...     db.delete_range(b"a", b"c")
+    /// ...     list(db)
+    /// [b'c']
+    #[pyo3(signature = (start = None, stop = None, *, sync = None))]
+    fn delete_range(
+        &self,
+        py: Python<'_>,
+        start: Option<Bytes<'_>>,
+        stop: Option<Bytes<'_>>,
+        sync: Option<bool>,
+    ) -> PyResult<()> {
+        let (engine, durability) = (self.engine()?, self.durability(sync)?);
+        let range = read::range(&start, &stop);
+        call::run(py, move || {
+            let mut batch = engine::Batch::new();
+            batch.delete_range::<&[u8]>(range);
+            engine.write_with(&batch, durability)
+        })
+    }
+
     /// Writes all pairs of a mapping or of an iterable: all of them or, after an error, none. sync as in put.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
@@ -373,10 +398,44 @@ impl Db {
     /// Returns once every write that was acknowledged before the call survives power loss.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db[b"k"] = b"v"
+    /// ...     db.sync()
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = self.engine()?;
+        call::run(py, move || engine.sync())
+    }
+
+    /// Returns once every write that was acknowledged before the call is in tables, and so survives power loss.
+    ///
+    /// The store does this by itself when there is enough to flush. For durability alone sync is cheaper.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db[b"k"] = b"v"
     /// ...     db.flush()
+    /// ...     db.stats()["tables"]
+    /// 1
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let engine = self.engine()?;
         call::run(py, move || engine.flush())
+    }
+
+    /// Flushes, and merges all tables with keys between start (included) and stop (excluded): what was overwritten or
+    /// deleted there gives its space back, but for what snapshots see. None is no bound.
+    ///
+    /// The store merges by itself when there is need; this does all of it at once, and waits.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     for _ in range(3):
+    /// ...         db[b"k"] = b"v"
+    /// ...         db.flush()
+    /// ...     db.compact()
+    /// ...     db.stats()["tables"]
+    /// 1
+    #[pyo3(signature = (start = None, stop = None))]
+    fn compact(&self, py: Python<'_>, start: Option<Bytes<'_>>, stop: Option<Bytes<'_>>) -> PyResult<()> {
+        let engine = self.engine()?;
+        let range = read::range(&start, &stop);
+        call::run(py, move || engine.compact::<&[u8]>(range))
     }
 
     /// What the store counts about itself, by name.

@@ -55,6 +55,14 @@ impl Read for engine::Snapshot {
     }
 }
 
+/// From `start` (included) to `stop` (excluded), as the engine takes it.
+pub fn range<'a>(start: &'a Option<Bytes<'_>>, stop: &'a Option<Bytes<'_>>) -> (End<&'a [u8]>, End<&'a [u8]>) {
+    (
+        start.as_ref().map_or(End::Unbounded, |start| End::Included(start.as_slice())),
+        stop.as_ref().map_or(End::Unbounded, |stop| End::Excluded(stop.as_slice())),
+    )
+}
+
 /// The keys from `low` (included) to `high` (excluded).
 #[derive(Clone, Debug, Default)]
 pub struct Range {
