@@ -3,6 +3,8 @@
 The key is "char/" and the code point in six hexadecimal digits, enough for the last one, U+10FFFF. All have the same
 length, so the order of the keys' bytes is the order of the code points, and a block of Unicode is a range of keys.
 The value is JSON.
+
+They come in the order of their names, which is far from that of the keys: the store has to sort and merge.
 """
 
 import json
@@ -11,11 +13,9 @@ import unicodedata
 
 
 def main() -> None:
-    for code in range(sys.maxunicode + 1):
+    names = ((unicodedata.name(chr(code), None), code) for code in range(sys.maxunicode + 1))
+    for name, code in sorted((name, code) for name, code in names if name is not None):
         character = chr(code)
-        name = unicodedata.name(character, None)
-        if name is None:
-            continue
         value = json.dumps(
             {
                 "name": name,

@@ -146,9 +146,15 @@ static int read_queries(const char *dir) {
 
 /* The number goes out, by itself and past all buffers, as soon as kvs_put has returned: whoever reads it holds a receipt. */
 static int write_for_ever(const char *dir) {
+    kvs_options *options;
     kvs_db *db;
     kvs_error *err = NULL;
-    must("open", kvs_open(dir, NULL, &db, &err), err);
+    /* Little memory, so that it is killed among flushes. */
+    must("options", kvs_options_new(&options), NULL);
+    must("options", kvs_options_set(options, "segment_bytes_max", "1m", &err), err);
+    must("options", kvs_options_set(options, "memtable_bytes_max", "4m", &err), err);
+    must("open", kvs_open(dir, options, &db, &err), err);
+    kvs_options_free(options);
     for (unsigned long number = 0;; number++) {
         char key[32], value[128], receipt[32];
         int key_len = snprintf(key, sizeof key, "%012lu", number);

@@ -4,7 +4,8 @@
 #   make demo
 #
 # 1. Build the library, the CLI, the header and the wheel; install the wheel into a fresh environment; compile a C program.
-# 2. Load every named character of Unicode, and an inverted index of this project's documentation, with the CLI.
+# 2. Load every named character of Unicode, and an inverted index of this project's documentation, with the CLI. The store gets
+#    little memory, so that it has to flush and to merge on the way.
 # 3. Ask the same questions of the same directory from the shell, C, Python and ctypes: the answers must be the same bytes.
 # 4. Kill a writer with SIGKILL and look for everything that it had acknowledged.
 #
@@ -78,17 +79,40 @@ for file in "$kvs" "$target/release/libkvs.so" include/kvs.h "$work"/wheels/kvs-
 done
 built=$(date +%s)
 
+# Of some 18 MB of log at most 2 MB stay out of tables, and with more than 4 runs writers wait for merges.
+small="--option segment_bytes_max=1m --option memtable_bytes_max=2m --option table_bytes_max=4m --option runs_max=2"
+# figure NAME: of what stats printed.
+figure() { awk -v name="$1" '$1 == name { print $2 }' "$work/figures"; }
+# Sizes as they are now.
+sizes() {
+    "$kvs" -d "$store" stats >"$work/figures"
+    echo "$(figure runs) runs of $(figure tables) tables, $(figure table_bytes) bytes; log $(figure log_bytes) bytes; read amplification $(figure read_amplification)"
+}
+
 store=$work/store
 heading "2. Load, with the CLI"
 "$python" demo/characters.py >"$work/characters.tsv"
 echo "every named character of $("$python" -c 'import sys, unicodedata as u; print("Unicode", u.unidata_version, "in Python", sys.version.split()[0])'):"
-"$kvs" -d "$store" load - <"$work/characters.tsv" 2>&1
+# The options are words each.
+"$kvs" -d "$store" load $small --stats - <"$work/characters.tsv" 2>&1 >"$work/figures"
+echo "on the way: $(figure flushes) flushes, $(figure merges) merges in $(figure merge_steps) steps; $(figure stalls) writes waited for a flush"
+echo "written: log $(figure log_bytes_written) bytes, flushes $(figure flush_bytes_written), merges $(figure merge_bytes_written): write amplification $(figure write_amplification)"
+echo "at the end: $(figure table_bytes) bytes in tables, $(figure dead_bytes) of them dead: space amplification $(figure space_amplification)"
+test "$(figure flushes)" -ge 3
+test "$(figure merges)" -ge 1
 "$python" demo/words.py "$root" 2>&1 >"$work/words.jsonl"
-"$kvs" -d "$store" load "$work/words.jsonl" 2>&1
+"$kvs" -d "$store" load $small "$work/words.jsonl" 2>&1
 loaded=$(cat "$work/characters.tsv" "$work/words.jsonl" | wc -l)
 test "$("$kvs" -d "$store" scan --keys-only | wc -l)" -eq "$loaded"
 echo "all $loaded keys are there"
 "$python" demo/sizes.py "$store"
+sizes
+"$kvs" -d "$store" verify
+echo "merged to one run, with compact:"
+"$kvs" -d "$store" scan >"$work/before"
+"$kvs" -d "$store" compact
+"$kvs" -d "$store" scan | cmp - "$work/before"
+sizes
 "$kvs" -d "$store" verify
 "$kvs" -d "$store" stats
 
