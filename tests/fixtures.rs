@@ -99,7 +99,9 @@ fn version_1_opens_and_goes_on() {
             for (key, value) in &wanted {
                 assert_eq!(db.get_owned(key).unwrap().as_ref(), Some(value));
             }
-            assert!(db.verify().unwrap().records >= 100);
+            // All versions that were written; what a flush takes over is the newest of each key.
+            let least = if round == 0 { 100 } else { wanted.len() as u64 };
+            assert!(db.verify().unwrap().records >= least);
             if round == 1 {
                 db.put("later", "1").unwrap();
             }
