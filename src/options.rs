@@ -206,8 +206,8 @@ impl Options {
             }
             "cache_bytes" => self.cache_bytes = size(name, value)?,
             "memory_bytes_max" => self.memory_bytes_max = size(name, value)?,
-            "space_percent" => self.space_percent = size(name, value)?,
-            "runs_max" => self.runs_max = size(name, value)?,
+            "space_percent" => self.space_percent = number(name, value)?,
+            "runs_max" => self.runs_max = number(name, value)?,
             _ => {
                 let known: Vec<&str> = OPTIONS.iter().map(|o| o.name).collect();
                 let message = format!("unknown option {name:?}; known are {}", known.join(", "));
@@ -257,6 +257,10 @@ fn flag(name: &str, value: &str) -> Result<bool> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(unusable(name, value, "true or false")),
     }
+}
+
+fn number(name: &str, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| unusable(name, value, "a whole number"))
 }
 
 fn size(name: &str, value: &str) -> Result<u64> {
