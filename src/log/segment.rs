@@ -25,8 +25,10 @@ pub const SEGMENT_HEADER_BYTES: usize = 80;
 const MAGIC: [u8; 8] = *b"kvs log\n";
 /// Raised when a change can't be told by a feature bit.
 pub const FORMAT_VERSION: u32 = 1;
-/// Features that a file may use and this version knows: none yet.
-pub const FEATURES_KNOWN: u32 = 0;
+/// Records may delete ranges (kind 3). Set in every segment that this version makes.
+const FEATURE_RANGE_DELETES: u32 = 1;
+/// Features that a file may use and this version knows.
+pub const FEATURES_KNOWN: u32 = FEATURE_RANGE_DELETES;
 /// What the header's check covers.
 const CHECKED_BYTES: usize = 64;
 
@@ -64,7 +66,7 @@ impl SegmentHeader {
         let mut out = [0; SEGMENT_HEADER_BYTES];
         out[..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out[12..16].copy_from_slice(&0u32.to_le_bytes());
+        out[12..16].copy_from_slice(&FEATURE_RANGE_DELETES.to_le_bytes());
         out[16..32].copy_from_slice(&self.database.to_le_bytes());
         out[32..40].copy_from_slice(&self.number.to_le_bytes());
         out[40..48].copy_from_slice(&self.first_seq.to_le_bytes());
