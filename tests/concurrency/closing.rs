@@ -75,7 +75,7 @@ fn close_beside_everything() {
     let seed = common::seed(71);
     let (done, wait) = mpsc::channel();
     let rounds = std::thread::spawn(move || {
-        for round in 0..scaled(80) {
+        for round in 0..scaled(200) {
             one_round(seed, round);
             done.send(round).unwrap();
         }

@@ -184,13 +184,16 @@ fn c13_what_a_recovery_recorded_is_never_taken_for_a_tail() {
     each_victim(|seed, victim| {
         let mut rng = Rng::new(seed ^ 2);
         let sim = copy(&victim.sim);
-        open(&sim, &victim.options).unwrap().close().unwrap();
+        // Killed, not closed: a close may put the logs into tables, which are for `corruption.rs`.
+        let db = open(&sim, &victim.options).unwrap();
+        sim.cut_after(sim.ops());
+        drop(db);
+        sim.cut_after(u64::MAX);
         for frame in &victim.frames {
             let image = copy(&sim);
             let at = frame.at + rng.below(frame.len);
-            // Of so many logs that they were flushed at the close: tables are for `corruption.rs`.
-            let Some(mut bytes) = image.read_file(&frame.path) else { continue };
             if rng.one_in(3) {
+                let mut bytes = image.read_file(&frame.path).unwrap();
                 bytes.truncate(at as usize);
                 image.write_file(&frame.path, bytes);
             } else {
@@ -203,7 +206,7 @@ fn c13_what_a_recovery_recorded_is_never_taken_for_a_tail() {
         }
     });
     println!("{cases} cases");
-    assert!(cases > 150);
+    assert!(cases > 500);
 }
 
 /// Logs that are missing, old or of another store; headers that are damaged. Before and after a recovery.
