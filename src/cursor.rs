@@ -17,6 +17,7 @@ use crate::version::{Run, Slice};
 
 /// One sorted source.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and one more pointer to follow costs each record")]
 pub enum Cursor {
     /// A sorted part of a memtable, and the slot of its file.
     Memtable(RunCursor, u16),
@@ -32,7 +33,7 @@ pub struct Entry {
     slice: u32,
 }
 
-/// Where the record of an entry is.
+/// Where a record is.
 #[derive(Debug)]
 pub struct Place<'a> {
     /// The file.
@@ -41,6 +42,8 @@ pub struct Place<'a> {
     pub slot: u16,
     /// The bytes from the record on.
     pub bytes: &'a [u8],
+    /// The record.
+    pub stored: &'a Stored,
 }
 
 /// A clone is over the same records and stands nowhere.
@@ -70,16 +73,28 @@ impl Cursor {
         }
     }
 
-    /// Where an entry is that it gave and that was not released.
-    pub fn place_of(&self, entry: &Entry) -> Place<'_> {
+    /// The record it stands on.
+    #[inline]
+    pub fn stored(&self) -> Option<&Stored> {
+        match self {
+            Cursor::Memtable(cursor, _) => cursor.stored(),
+            Cursor::Run(walk) => walk.open.as_ref()?.1.stored(),
+        }
+    }
+
+    /// Where the record is that it stands on.
+    #[inline]
+    pub fn place(&self) -> Option<Place<'_>> {
         match self {
             Cursor::Memtable(cursor, slot) => {
-                let file = cursor.run().file();
-                Place { file, slot: *slot, bytes: file.tail(entry.stored.offset) }
+                let (file, stored) = (cursor.run().file(), cursor.stored()?);
+                Some(Place { file, slot: *slot, bytes: cursor.record_of(stored), stored })
             }
             Cursor::Run(walk) => {
-                let (slice, open) = walk.open_of(entry);
-                Place { file: slice.table.file(), slot: slice.slot, bytes: open.record_of(&entry.stored) }
+                let (slice, open) = walk.open.as_ref()?;
+                let slice = &walk.run.slices[*slice as usize];
+                let stored = open.stored()?;
+                Some(Place { file: slice.table.file(), slot: slice.slot, bytes: open.record_of(stored), stored })
             }
         }
     }
@@ -97,6 +112,15 @@ impl Cursor {
         }
     }
 
+    /// The value of the record it stands on; empty if it ran out.
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        match self {
+            Cursor::Memtable(cursor, _) => cursor.stored().map_or(&[], |stored| cursor.value_of(stored)),
+            Cursor::Run(walk) => walk.open.as_ref().map_or(&[], |(_, open)| open.value()),
+        }
+    }
+
     /// The value of an entry that it gave and that was not released.
     #[inline]
     pub fn value_of(&self, entry: &Entry) -> &[u8] {
@@ -111,11 +135,34 @@ impl Source for Cursor {
     type Entry = Entry;
 
     #[inline]
+    fn is_on(&self) -> bool {
+        self.stored().is_some()
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        match self {
+            Cursor::Memtable(cursor, _) => cursor.key(),
+            Cursor::Run(walk) => walk.open.as_ref().map_or(&[], |(_, open)| open.key()),
+        }
+    }
+
+    #[inline]
+    fn seq(&self) -> Seq {
+        self.stored().map_or(0, |stored| stored.header.seq())
+    }
+
+    #[inline]
+    fn kind(&self) -> Kind {
+        self.stored().map_or(Kind::Put, |stored| stored.header.kind)
+    }
+
+    #[inline]
     fn entry(&self) -> Option<Entry> {
         match self {
             Cursor::Memtable(cursor, _) => Some(Entry { stored: cursor.entry()?, slice: 0 }),
             Cursor::Run(walk) => {
-                let (slice, open) = walk.open.last()?;
+                let (slice, open) = walk.open.as_ref()?;
                 Some(Entry { stored: open.entry()?, slice: *slice })
             }
         }
@@ -125,7 +172,7 @@ impl Source for Cursor {
     fn prefix(&self) -> u64 {
         match self {
             Cursor::Memtable(cursor, _) => cursor.prefix(),
-            Cursor::Run(walk) => walk.open.last().map_or(0, |(_, open)| open.prefix()),
+            Cursor::Run(walk) => walk.open.as_ref().map_or(0, |(_, open)| open.prefix()),
         }
     }
 
@@ -135,16 +182,6 @@ impl Source for Cursor {
             Cursor::Memtable(cursor, _) => cursor.key_of(&entry.stored),
             Cursor::Run(walk) => walk.open_of(entry).1.key_of(&entry.stored),
         }
-    }
-
-    #[inline]
-    fn seq_of(entry: &Entry) -> Seq {
-        entry.stored.header.seq()
-    }
-
-    #[inline]
-    fn kind_of(entry: &Entry) -> Kind {
-        entry.stored.header.kind
     }
 
     #[inline]
@@ -201,8 +238,10 @@ pub struct RunWalk {
     stop: Option<Arc<[u8]>>,
     /// To read past mappings and caches, in large pieces.
     streaming: Option<Arc<dyn Env>>,
-    /// The slice it is in, last, with its number; before it those that entries given out may still be in.
-    open: Vec<(u32, TableCursor)>,
+    /// The slice it is in, with its number.
+    open: Option<(u32, TableCursor)>,
+    /// Those that entries given out may still be in, the last one left last.
+    kept: Vec<(u32, TableCursor)>,
     skip: usize,
 }
 
@@ -215,7 +254,7 @@ impl RunWalk {
         streaming: Option<Arc<dyn Env>>,
     ) -> RunWalk {
         let (from, to) = run.range_of(start.as_deref(), stop.as_deref());
-        RunWalk { run, from, to, start, stop, streaming, open: Vec::new(), skip: 0 }
+        RunWalk { run, from, to, start, stop, streaming, open: None, kept: Vec::new(), skip: 0 }
     }
 
     /// Is there no slice that may hold a key?
@@ -234,7 +273,8 @@ impl RunWalk {
             start: self.start.clone(),
             stop: self.stop.clone(),
             streaming: self.streaming.clone(),
-            open: Vec::new(),
+            open: None,
+            kept: Vec::new(),
             ..*self
         }
     }
@@ -253,7 +293,7 @@ impl RunWalk {
     /// The slice of an entry and the cursor in it.
     #[inline]
     fn open_of(&self, entry: &Entry) -> (&Slice, &TableCursor) {
-        let open = self.open.iter().rev().find(|(slice, _)| *slice == entry.slice);
+        let open = self.open.iter().chain(self.kept.iter().rev()).find(|(slice, _)| *slice == entry.slice);
         match open {
             Some((slice, cursor)) => (&self.run.slices[*slice as usize], cursor),
             None => unreachable!("an entry is not asked for after it was released"),
@@ -261,27 +301,27 @@ impl RunWalk {
     }
 
     fn release(&mut self) {
-        if self.open.len() > 1 {
-            self.open.drain(..self.open.len() - 1);
+        if !self.kept.is_empty() {
+            self.kept.clear();
         }
-        if let Some((_, cursor)) = self.open.last_mut() {
+        if let Some((_, cursor)) = &mut self.open {
             cursor.release();
         }
     }
 
     /// Makes the slice with this number the one it is in.
     fn enter(&mut self, number: usize) -> Result<&mut TableCursor> {
-        if self.open.last().is_none_or(|(slice, _)| *slice as usize != number) {
-            // One that was left and is still held moves to the end: entries given out know it by its number.
-            let held = self.open.iter().position(|(slice, _)| *slice as usize == number);
+        if self.open.as_ref().is_none_or(|(slice, _)| *slice as usize != number) {
+            // One that was left and is still held is opened again: entries given out know it by its number.
+            let held = self.kept.iter().position(|(slice, _)| *slice as usize == number);
             let opened = match held {
-                Some(at) => self.open.remove(at),
+                Some(at) => self.kept.remove(at),
                 None => (number as u32, self.open_slice(number)?),
             };
-            self.open.push(opened);
+            self.kept.extend(self.open.replace(opened));
         }
         let skip = self.skip;
-        match self.open.last_mut() {
+        match &mut self.open {
             Some((_, cursor)) => {
                 cursor.set_skip(skip);
                 Ok(cursor)
@@ -313,8 +353,8 @@ impl RunWalk {
 
     /// Goes on to further slices while the one it is in has run out.
     fn settle(&mut self, forward: bool) -> Result<()> {
-        while let Some((number, cursor)) = self.open.last() {
-            if cursor.entry().is_some() {
+        while let Some((number, cursor)) = &self.open {
+            if cursor.is_on() {
                 return Ok(());
             }
             let number = *number as usize;
@@ -329,9 +369,9 @@ impl RunWalk {
 
     #[inline]
     fn step(&mut self, forward: bool) -> Result<()> {
-        let Some((_, cursor)) = self.open.last_mut() else { return Ok(()) };
+        let Some((_, cursor)) = &mut self.open else { return Ok(()) };
         cursor.step(forward)?;
-        if cursor.entry().is_some() { Ok(()) } else { self.settle(forward) }
+        if cursor.is_on() { Ok(()) } else { self.settle(forward) }
     }
 
     fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {

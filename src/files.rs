@@ -20,6 +20,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod region;
+
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;

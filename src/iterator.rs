@@ -102,7 +102,7 @@ impl Iter {
 
     /// Does it stand on an entry?
     pub fn valid(&self) -> bool {
-        self.front.visible.current().is_some()
+        self.front.visible.is_on()
     }
 
     /// The key it stands on, until the next move; empty if there is none.
@@ -115,7 +115,8 @@ impl Iter {
     #[inline]
     pub fn value(&self) -> &[u8] {
         match self.front.visible.current() {
-            Some((source, entry)) => source.value_of(entry),
+            Some((source, None)) => source.value(),
+            Some((source, Some(entry))) => source.value_of(entry),
             None => &[],
         }
     }
@@ -234,7 +235,7 @@ impl Position {
 
     #[inline]
     fn step(&mut self, forward: bool) -> Result<bool> {
-        if self.visible.current().is_some() {
+        if self.visible.is_on() {
             let moved = self.visible.step(forward);
             return self.settle(forward, moved);
         }
@@ -251,16 +252,16 @@ impl Position {
         if moved.is_err() {
             self.visible.leave();
         }
-        moved.map(|()| self.visible.current().is_some())
+        moved.map(|()| self.visible.is_on())
     }
 
     #[inline]
     fn key(&self) -> Option<&[u8]> {
-        self.visible.current().map(|(source, entry)| source.key_of(entry))
+        self.visible.key()
     }
 
     fn pair(&self) -> Option<(Value, Value)> {
-        let (source, entry) = self.visible.current()?;
-        Some(source.pin(entry))
+        let (source, passed) = self.visible.current()?;
+        Some(source.pin(&passed.copied().or_else(|| source.entry())?))
     }
 }

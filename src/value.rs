@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::cache::Block;
+use crate::files::region::{Holder, Region};
 use crate::files::{Bytes, File};
 use crate::sync::Arc;
 
@@ -30,7 +31,7 @@ pub struct Value {
 /// What a value holds on to.
 #[derive(Clone)]
 enum Pinned {
-    /// A file whose bytes are in memory. `None` only while it is dropped.
+    /// A file whose bytes are in memory. `None`: while it is dropped, or no bytes at all.
     File(Option<Arc<File>>),
     /// A block that was read.
     Block(Arc<Block>),
@@ -45,6 +46,16 @@ impl Value {
     /// The bytes `at..at + len` of a block.
     pub(crate) fn in_block(block: Arc<Block>, at: usize, len: usize) -> Value {
         Value { pinned: Pinned::Block(block), at, len }
+    }
+
+    /// The bytes `at..at + len` of a region.
+    pub(crate) fn in_region(region: &Region, at: usize, len: usize) -> Value {
+        let pinned = match region.holder() {
+            Holder::Nobody => Pinned::File(None),
+            Holder::File(file) => Pinned::File(Some(Arc::clone(file))),
+            Holder::Block(block) => Pinned::Block(Arc::clone(block)),
+        };
+        Value { pinned, at, len }
     }
 
     /// `len` bytes at `at` of `bytes`, which stand at `offset` of `file`.

@@ -24,29 +24,53 @@ pub struct Visible<S: Source> {
     seq: Seq,
     /// Through the range deletes; none if there are none, so that those pay one branch an entry who use none.
     walk: Option<Walk>,
-    /// The entry it stands on, and its source.
-    current: Option<(usize, S::Entry)>,
-    /// `current` is still the merge's top: the step past it is left to the next move, which may meet damage there.
-    on_top: bool,
+    current: Current<S::Entry>,
+}
+
+/// The entry that it stands on.
+#[derive(Clone, Copy, Debug)]
+enum Current<E> {
+    None,
+    /// The one that this source stands on, which is still the merge's top: the step past it is left to the next move,
+    /// which may meet damage there.
+    Top(usize),
+    /// One that this source has stepped past.
+    Passed(usize, E),
 }
 
 impl<S: Source> Visible<S> {
     /// What a reader at `seq` sees of `sources` under `ranges`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>, seq: Seq, ranges: Arc<RangeDeletes>) -> Visible<S> {
         let walk = (!ranges.is_empty()).then(|| Walk::new(ranges));
-        Visible { merging: Merging::new(sources), seq, walk, current: None, on_top: false }
+        Visible { merging: Merging::new(sources), seq, walk, current: Current::None }
     }
 
-    /// The entry it stands on.
+    /// Does it stand on an entry?
     #[inline]
-    pub fn current(&self) -> Option<(&S, &S::Entry)> {
-        self.current.as_ref().map(|(source, entry)| (self.merging.source(*source), entry))
+    pub fn is_on(&self) -> bool {
+        !matches!(self.current, Current::None)
+    }
+
+    /// The entry it stands on: its source, and the entry if the source has passed it.
+    #[inline]
+    pub fn current(&self) -> Option<(&S, Option<&S::Entry>)> {
+        match &self.current {
+            Current::None => None,
+            Current::Top(source) => Some((self.merging.source(*source), None)),
+            Current::Passed(source, entry) => Some((self.merging.source(*source), Some(entry))),
+        }
+    }
+
+    /// The key of the entry it stands on.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        let (source, passed) = self.current()?;
+        Some(passed.map_or_else(|| source.key(), |entry| source.key_of(entry)))
     }
 
     /// Stands nowhere.
     pub fn leave(&mut self) {
-        self.current = None;
-        self.on_top = false;
+        self.current = Current::None;
     }
 
     /// Another one over the same sources and range deletes, at the same number, standing nowhere.
@@ -55,7 +79,7 @@ impl<S: Source> Visible<S> {
         S: Clone,
     {
         let merging = Merging::new(self.merging.sources().to_vec());
-        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: None, on_top: false }
+        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: Current::None }
     }
 
     /// To the first entry, or the last.
@@ -75,11 +99,12 @@ impl<S: Source> Visible<S> {
     /// To the next entry, or the one before. Does nothing if it stands on none.
     #[inline]
     pub fn step(&mut self, forward: bool) -> Result<()> {
-        let Some((source, entry)) = self.current else { return Ok(()) };
         if self.merging.is_forward() != forward {
-            let key = self.merging.source(source).key_of(&entry).to_vec();
+            let Some(key) = self.key().map(<[u8]>::to_vec) else { return Ok(()) };
             self.leave();
             self.merging.seek(&key, forward, true)?;
+        } else if !self.is_on() {
+            return Ok(());
         }
         self.settle(forward)
     }
@@ -91,74 +116,82 @@ impl<S: Source> Visible<S> {
 
     /// `current` is the entry just left, whose older versions may still be on top.
     fn settle_forward(&mut self) -> Result<()> {
-        // A version of the key that needs no more looking at, if the key may still be on top.
-        let mut done = self.current.take();
-        if std::mem::take(&mut self.on_top) {
+        // A version of the key that needs no more looking at, if the key may still be on top. (It is copied long after it was
+        // read: a copy right behind the stores of its parts would wait for them.)
+        let mut done = None;
+        if let Current::Top(left) = std::mem::replace(&mut self.current, Current::None) {
+            done = self.remember(left);
             self.merging.step()?;
         }
-        while let Some((source, entry)) = self.merging.top() {
-            let top = (source, entry);
-            let passed = done.is_some_and(|done| self.same_key(done, top));
+        while let Some(top) = self.merging.top() {
+            let source = self.merging.source(top);
+            let passed = done.is_some_and(|(prefix, left, entry)| {
+                source.prefix() == prefix && source.key() == self.merging.source(left).key_of(&entry)
+            });
             // From here on nothing is remembered but what its source stands on.
             self.merging.release();
-            done = passed.then_some(top);
-            if !passed && S::seq_of(&top.1) <= self.seq {
-                if S::kind_of(&top.1) == Kind::Put {
-                    self.current = Some(top);
-                    if self.walk.is_none() || !self.is_hidden() {
-                        self.on_top = true;
-                        return Ok(());
-                    }
-                    self.current = None;
-                }
-                done = Some(top);
+            let is_seen = self.merging.source(top).seq() <= self.seq;
+            if !passed && is_seen && self.is_live(top) {
+                self.current = Current::Top(top);
+                return Ok(());
             }
+            done = if passed || is_seen { self.remember(top) } else { None };
             self.merging.step()?;
         }
         Ok(())
+    }
+
+    /// What a source stands on: eight bytes that keys which are equal have in common, whose it is, and the entry.
+    #[inline]
+    fn remember(&self, number: usize) -> Option<(u64, usize, S::Entry)> {
+        let source = self.merging.source(number);
+        Some((source.prefix(), number, source.entry()?))
     }
 
     /// The top is the oldest version of a key not yet looked at.
     fn settle_backward(&mut self) -> Result<()> {
-        self.current = None;
-        self.on_top = false;
-        while let Some((source, entry)) = self.merging.top() {
-            let mut same = (source, entry);
+        self.current = Current::None;
+        while let Some(mut top) = self.merging.top() {
             self.merging.release();
-            let mut newest = None;
-            while let Some((source, entry)) = self.merging.top() {
-                let this = (source, entry);
-                if !self.same_key(same, this) {
-                    break;
-                }
-                if S::seq_of(&this.1) <= self.seq {
-                    (same, newest) = (this, Some(this));
+            let Some(mut same) = self.merging.source(top).entry().map(|entry| (top, entry)) else { return Ok(()) };
+            let (mut newest, mut visible) = (None, false);
+            loop {
+                let source = self.merging.source(top);
+                if source.seq() <= self.seq {
+                    let Some(entry) = source.entry() else { break };
+                    (same, newest) = ((top, entry), Some(entry));
+                    visible = self.is_live(top);
                     // Both stand on top: nothing earlier is remembered.
                     self.merging.release();
                 }
                 self.merging.step()?;
-            }
-            if let Some(found) = newest.filter(|(_, entry)| S::kind_of(entry) == Kind::Put) {
-                self.current = Some(found);
-                if self.walk.is_none() || !self.is_hidden() {
-                    return Ok(());
+                match self.merging.top() {
+                    Some(next) if self.merging.source(next).key() == self.merging.source(same.0).key_of(&same.1) => {
+                        top = next;
+                    }
+                    _ => break,
                 }
-                self.current = None;
+            }
+            if let (true, Some(entry)) = (visible, newest) {
+                self.current = Current::Passed(same.0, entry);
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Is the entry it stands on under a range delete? Out of line: a scan without any keeps its loop short.
-    #[inline(never)]
-    fn is_hidden(&mut self) -> bool {
-        let (Some(walk), Some((source, entry))) = (&mut self.walk, &self.current) else { return false };
-        walk.hides(self.merging.source(*source).key_of(entry), S::seq_of(entry), self.seq)
+    /// Does a reader see a value where a source stands, if nothing newer is to be seen?
+    #[inline]
+    fn is_live(&mut self, source: usize) -> bool {
+        self.merging.source(source).kind() == Kind::Put && (self.walk.is_none() || !self.is_hidden(source))
     }
 
-    #[inline]
-    fn same_key(&self, a: (usize, S::Entry), b: (usize, S::Entry)) -> bool {
-        self.merging.source(a.0).key_of(&a.1) == self.merging.source(b.0).key_of(&b.1)
+    /// Is what a source stands on under a range delete? Out of line: a scan without any keeps its loop short.
+    #[inline(never)]
+    fn is_hidden(&mut self, source: usize) -> bool {
+        let Some(walk) = &mut self.walk else { return false };
+        let source = self.merging.source(source);
+        walk.hides(source.key(), source.seq(), self.seq)
     }
 }
 

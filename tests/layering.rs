@@ -37,7 +37,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "env/fault/files",
         ],
     ),
-    ("vocabulary", &["cache", "files", "options", "batch", "value", "snapshot", "ranges", "merging", "visibility"]),
+    (
+        "vocabulary",
+        &["cache", "files", "files/region", "options", "batch", "value", "snapshot", "ranges", "merging", "visibility"],
+    ),
     (
         "stores",
         &[
@@ -93,7 +96,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The only files that may hold `unsafe`.
-const UNSAFE: &[&str] = &["env/os", "log/segment", "files", "index", "index/buckets"];
+const UNSAFE: &[&str] = &["env/os", "log/segment", "files", "files/region", "index", "index/buckets"];
 
 /// Each module, such as `log/frame`, with its source.
 fn sources() -> BTreeMap<String, String> {

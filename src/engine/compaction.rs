@@ -423,8 +423,7 @@ impl Core {
 }
 
 fn top_key(merging: &Merging<Cursor>) -> Option<Vec<u8>> {
-    let (source, entry) = merging.top()?;
-    Some(merging.source(source).key_of(&entry).to_vec())
+    Some(merging.source(merging.top()?).key().to_vec())
 }
 
 /// Is much of a slice's table dead?

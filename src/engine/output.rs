@@ -14,7 +14,7 @@ use crate::engine::commit::address;
 use crate::error::Result;
 use crate::files::File;
 use crate::index::Address;
-use crate::merging::{Merging, Source};
+use crate::merging::Merging;
 use crate::record::{Header, Kind, Seq, Stored};
 use crate::sync::Arc;
 use crate::table::builder::Builder;
@@ -109,9 +109,9 @@ impl<'a> Output<'a> {
         let mut key = Vec::new();
         let mut first = true;
         let mut breath = BREATH;
-        while let Some((source, entry)) = merging.top() {
-            let cursor = merging.source(source);
-            let this = cursor.key_of(&entry);
+        while let Some(place) = merging.top().and_then(|source| merging.source(source).place()) {
+            let Stored { offset, header } = place.stored;
+            let this = header.key(place.bytes);
             let newest = first || this != key.as_slice();
             if newest {
                 if self.open.as_ref().is_some_and(|open| open.builder.len() >= self.table_bytes) {
@@ -125,15 +125,13 @@ impl<'a> Output<'a> {
                 key.extend_from_slice(this);
                 first = false;
             }
-            let Stored { offset, header } = entry.stored;
             let kept = retention.keeps(newest, this, header.seq(), header.kind);
-            let place = cursor.place_of(&entry);
-            let from = address(place.slot, offset)?;
+            let from = address(place.slot, *offset)?;
             self.bytes_read += header.len() as u64;
             if kept {
-                self.add(place.file, place.bytes, &header, offset, newest.then_some(from))?;
+                self.add(place.file, place.bytes, header, *offset, newest.then_some(from))?;
             } else if newest {
-                place.file.check(place.bytes, &header, offset)?;
+                place.file.check(place.bytes, header, *offset)?;
                 let hash = crate::coding::hash_seeded(this, self.core.hash_seed);
                 self.gone.push(Gone { hash, from });
             }

@@ -1,15 +1,18 @@
 //! A cursor over part of a run: one source of a merge. Verifies every record that it stands on.
 
-use super::order::{Run, record_at};
+use super::order::{self, Run, record_at};
 use crate::error::Result;
+use crate::files::region::Region;
 use crate::merging::{Source, prefix_after};
-use crate::record::{Kind, SEQ_MAX, Seq, Stored};
+use crate::record::{Header, Kind, SEQ_MAX, Seq, Stored};
 use crate::sync::Arc;
 
 /// A position in the records `low..high` of a run.
 #[derive(Clone, Debug)]
 pub struct RunCursor {
     run: Arc<Run>,
+    /// All that the run orders.
+    region: Region,
     low: usize,
     high: usize,
     at: usize,
@@ -25,7 +28,9 @@ impl RunCursor {
     pub fn new(run: Arc<Run>, start: Option<&[u8]>, stop: Option<&[u8]>) -> Result<RunCursor> {
         let low = start.map_or(Ok(0), |key| run.lower_bound(key, SEQ_MAX))?;
         let high = stop.map_or(Ok(run.len()), |key| run.lower_bound(key, SEQ_MAX))?.max(low);
-        Ok(RunCursor { run, low, high, at: low, entry: None, prefix: 0, skip: 0 })
+        // Whoever sorted the run looked at its records, so they were published before.
+        let region = Region::of_file(run.file());
+        Ok(RunCursor { run, region, low, high, at: low, entry: None, prefix: 0, skip: 0 })
     }
 
     /// Is there no record at all?
@@ -47,10 +52,22 @@ impl RunCursor {
         self.skip = skip;
     }
 
+    /// The record it stands on.
+    #[inline]
+    pub fn stored(&self) -> Option<&Stored> {
+        self.entry.as_ref()
+    }
+
     /// A record's value.
     #[inline]
     pub fn value_of(&self, entry: &Stored) -> &[u8] {
-        entry.header.value(self.run.file().tail(entry.offset))
+        entry.header.value(self.record_of(entry))
+    }
+
+    /// The bytes from a record on.
+    #[inline]
+    pub fn record_of(&self, entry: &Stored) -> &[u8] {
+        self.region.bytes().get(entry.offset as usize..).unwrap_or(&[])
     }
 
     /// The run that it walks.
@@ -69,7 +86,8 @@ impl RunCursor {
         self.run.prefetch_around(at, forward);
         let file = self.run.file();
         let offset = self.run.offset(at);
-        let (bytes, header) = record_at(file, offset)?;
+        let bytes = self.region.bytes().get(offset as usize..).unwrap_or(&[]);
+        let header = Header::decode(bytes).ok_or_else(|| order::no_record(file, offset))?;
         let key = header.key(bytes);
         file.check(bytes, &header, offset)?;
         self.prefix = prefix_after(key, self.skip);
@@ -80,6 +98,26 @@ impl RunCursor {
 
 impl Source for RunCursor {
     type Entry = Stored;
+
+    #[inline]
+    fn is_on(&self) -> bool {
+        self.entry.is_some()
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.entry.as_ref().map_or(&[], |entry| self.key_of(entry))
+    }
+
+    #[inline]
+    fn seq(&self) -> Seq {
+        self.entry.as_ref().map_or(0, |entry| entry.header.seq())
+    }
+
+    #[inline]
+    fn kind(&self) -> Kind {
+        self.entry.as_ref().map_or(Kind::Put, |entry| entry.header.kind)
+    }
 
     #[inline]
     fn entry(&self) -> Option<Stored> {
@@ -93,15 +131,7 @@ impl Source for RunCursor {
 
     #[inline]
     fn key_of<'a>(&'a self, entry: &Stored) -> &'a [u8] {
-        entry.header.key(self.run.file().tail(entry.offset))
-    }
-
-    fn seq_of(entry: &Stored) -> Seq {
-        entry.header.seq()
-    }
-
-    fn kind_of(entry: &Stored) -> Kind {
-        entry.header.kind
+        entry.header.key(self.record_of(entry))
     }
 
     #[inline]

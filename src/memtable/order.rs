@@ -12,7 +12,7 @@
 //! 3. Refine each range of equal eight bytes: by whole keys if it is small, else by the eight bytes after what the range
 //!    shares, and so on until keys end or differ.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::File;
 use crate::log::frame;
 use crate::merging::{prefix_after, shared_prefix};
@@ -53,8 +53,13 @@ pub fn record_at(file: &File, offset: u64) -> Result<(&[u8], Header)> {
     let bytes = file.tail(offset);
     match Header::decode(bytes) {
         Some(header) => Ok((bytes, header)),
-        None => Err(file.corrupt(offset, "the log is damaged in memory: no record where one was written")),
+        None => Err(no_record(file, offset)),
     }
+}
+
+#[cold]
+pub fn no_record(file: &File, offset: u64) -> Error {
+    file.corrupt(offset, "the log is damaged in memory: no record where one was written")
 }
 
 impl Run {

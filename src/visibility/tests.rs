@@ -27,6 +27,18 @@ impl List {
 
 impl Source for List {
     type Entry = (usize, Seq, Kind);
+    fn is_on(&self) -> bool {
+        self.entry.is_some()
+    }
+    fn key(&self) -> &[u8] {
+        self.entry.as_ref().map_or(&[], |entry| self.key_of(entry))
+    }
+    fn seq(&self) -> Seq {
+        self.entry.map_or(0, |entry| entry.1)
+    }
+    fn kind(&self) -> Kind {
+        self.entry.map_or(Kind::Put, |entry| entry.2)
+    }
     fn entry(&self) -> Option<Self::Entry> {
         self.entry
     }
@@ -35,12 +47,6 @@ impl Source for List {
     }
     fn key_of<'a>(&'a self, entry: &Self::Entry) -> &'a [u8] {
         &self.items[entry.0].0
-    }
-    fn seq_of(entry: &Self::Entry) -> Seq {
-        entry.1
-    }
-    fn kind_of(entry: &Self::Entry) -> Kind {
-        entry.2
     }
     fn step(&mut self, forward: bool) -> Result<()> {
         self.to(self.at.and_then(|at| if forward { at.checked_add(1) } else { at.checked_sub(1) }))
@@ -97,7 +103,10 @@ fn history(random: &mut Random, writes: u64, with_ranges: bool) -> (Vec<List>, A
 }
 
 fn at(visible: &Visible<List>) -> Option<(Vec<u8>, Seq)> {
-    visible.current().map(|(source, entry)| (source.key_of(entry).to_vec(), entry.1))
+    let (source, passed) = visible.current()?;
+    let entry = passed.copied().or(source.entry())?;
+    assert_eq!(visible.key(), Some(source.key_of(&entry)));
+    Some((source.key_of(&entry).to_vec(), entry.1))
 }
 
 fn all(visible: &mut Visible<List>, forward: bool) -> Vec<(Vec<u8>, Seq)> {
