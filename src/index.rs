@@ -92,7 +92,7 @@ use std::ptr;
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering};
 
-pub use self::bucket::Address;
+pub use self::bucket::{ADDRESS_BITS, Address};
 use self::bucket::{Bits, Bucket};
 use self::table::{At, Table, buckets_for, entries_max, entries_min, grown};
 
@@ -368,6 +368,11 @@ impl<'a> Partition<'a> {
         let before = self.part.table(guard).map(ptr::from_ref);
         self.insert(place.at, bits, address, guard);
         before.is_some() && before != self.part.table(guard).map(ptr::from_ref)
+    }
+
+    /// Does it hold the keys with this hash?
+    pub fn holds(&self, hash: u64) -> bool {
+        partition_of(hash) == self.number
     }
 
     /// Points `old` to `new` if the index still holds `old`; otherwise does nothing and returns false.

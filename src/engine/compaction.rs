@@ -324,7 +324,7 @@ impl Core {
         let mut retention = Retention::new(self.snapshots.live(), Arc::clone(&version.ranges), flushed_seq, bottom);
         let mut output = Output::new(self, self.options.table_bytes_max, retention.purged());
         let mut told = 0;
-        let left = output.take(&mut merging, &mut retention, 1, |read| {
+        let left = output.take(&mut merging, &mut retention, false, |read| {
             self.merged_since_flush.fetch_add(read - std::mem::replace(&mut told, read), Ordering::Relaxed);
             self.breathe()
         })?;

@@ -101,7 +101,7 @@ impl Core {
         let bottom = version.runs.is_empty();
         let mut retention = Retention::new(self.snapshots.live(), Arc::clone(&version.ranges), last_seq, bottom);
         let mut output = Output::new(self, self.options.table_bytes_max, retention.purged());
-        output.take(&mut merging, &mut retention, usize::MAX, |_| {
+        output.take(&mut merging, &mut retention, true, |_| {
             if self.signal.wants_segment() {
                 self.prepare_segment();
             }

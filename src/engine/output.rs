@@ -13,29 +13,43 @@ use crate::engine::Core;
 use crate::engine::commit::address;
 use crate::error::Result;
 use crate::files::File;
-use crate::index::Address;
+use crate::index::{ADDRESS_BITS, Address};
 use crate::merging::Merging;
 use crate::record::{Header, Kind, Seq, Stored};
 use crate::sync::Arc;
+use crate::table;
 use crate::table::builder::Builder;
+use crate::table::hashes::Keyed;
 use crate::table::reader::Table;
-use crate::table::{self, Meta};
 use crate::visibility::Retention;
 
 /// So many records are copied between two looks at what is more urgent.
 const BREATH: u32 = 512;
+/// A step of a merge ends when so many keys are gone: where whole tables are dropped none is ever full.
+const GONE_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
 
-/// The newest version of a key, as far as the inputs go, and its new place.
+/// Where the newest version of a key was before it moved, and its length, in one word: the address, and above it the length in
+/// units of eight bytes, or the most that fits there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moved {
-    /// Upper half of the key's hash.
-    pub hash: u32,
-    /// Offset in the new table, in units of eight bytes.
-    pub unit: u32,
-    /// Bytes of the record.
-    pub len: u32,
-    /// Where it was.
-    pub from: Address,
+pub(crate) struct Moved(u64);
+
+impl Moved {
+    const LEN_MAX: u64 = 0xffff;
+
+    fn new(from: Address, len: u64) -> Moved {
+        Moved((len / 8).min(Moved::LEN_MAX) << ADDRESS_BITS | from.word())
+    }
+
+    /// What a table's builder was told of a key, if that moved.
+    pub fn of_note(note: u64) -> Option<(Address, Moved)> {
+        Some((Address::of_word(note & ((1 << ADDRESS_BITS) - 1))?, Moved(note)))
+    }
+
+    /// Bytes of the record; `None` if they are too many to be told here.
+    pub fn len(self) -> Option<u64> {
+        let len = self.0 >> ADDRESS_BITS;
+        (len < Moved::LEN_MAX).then_some(len * 8)
+    }
 }
 
 /// The newest version of a key, as far as the inputs go, which was not copied: nobody can see it any more.
@@ -49,7 +63,8 @@ pub(crate) struct Gone {
 #[derive(Debug)]
 pub(crate) struct Built {
     pub table: Arc<Table>,
-    pub moved: Vec<Moved>,
+    /// Its keys, in the order of their hashes; where each one moved from is noted ([`Moved`]).
+    pub keys: Vec<Keyed>,
     /// Bytes of older versions that a snapshot needs.
     pub held: u64,
     /// Bytes of tombstones.
@@ -76,7 +91,6 @@ pub(crate) struct Output<'a> {
 struct Open {
     builder: Builder,
     path: PathBuf,
-    moved: Vec<Moved>,
     held: u64,
     deletes: u64,
 }
@@ -97,13 +111,13 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Takes over what is left of `merging`, which stands on its first record, or as much as fills `tables` tables; returns the
-    /// first key that it left. `breathe` is called now and then, with the bytes that it has read.
+    /// Takes over what is left of `merging`, which stands on its first record, all of it or as much as one step of a merge takes:
+    /// a table, or so many keys that are gone; returns the first key that it left. `breathe` is called now and then, with the bytes that it has read.
     pub fn take(
         &mut self,
         merging: &mut Merging<Cursor>,
         retention: &mut Retention,
-        tables: usize,
+        all: bool,
         mut breathe: impl FnMut(u64) -> Result<()>,
     ) -> Result<Option<Vec<u8>>> {
         let mut key = Vec::new();
@@ -114,11 +128,12 @@ impl<'a> Output<'a> {
             let this = header.key(place.bytes);
             let newest = first || this != key.as_slice();
             if newest {
-                if self.open.as_ref().is_some_and(|open| open.builder.len() >= self.table_bytes) {
-                    let left = this.to_vec();
+                let is_full = self.open.as_ref().is_some_and(|open| open.builder.len() >= self.table_bytes);
+                if is_full || (!all && self.gone.len() >= GONE_MAX) {
+                    let left = (!all).then(|| this.to_vec());
                     self.finish_table()?;
-                    if self.built.len() >= tables {
-                        return Ok(Some(left));
+                    if left.is_some() {
+                        return Ok(left);
                     }
                 }
                 key.clear();
@@ -162,15 +177,13 @@ impl<'a> Output<'a> {
                     number,
                     core.options.block_bytes as u32,
                 )?;
-                self.open.insert(Open { builder, path, moved: Vec::new(), held: 0, deletes: 0 })
+                self.open.insert(Open { builder, path, held: 0, deletes: 0 })
             }
         };
-        let (hash, at) = open.builder.add(file, bytes, header, offset)?;
         let len = header.len() as u64;
+        let note = newest.map_or(0, |from| Moved::new(from, len).0);
+        open.builder.add(file, bytes, header, offset, note)?;
         self.bytes_written += len;
-        if let Some(from) = newest {
-            open.moved.push(Moved { hash, unit: (at / 8) as u32, len: len as u32, from });
-        }
         if newest.is_none() {
             open.held += len;
         } else if header.kind == Kind::Delete {
@@ -180,12 +193,12 @@ impl<'a> Output<'a> {
     }
 
     fn finish_table(&mut self) -> Result<()> {
-        let Some(Open { builder, path, moved, held, deletes }) = self.open.take() else { return Ok(()) };
-        let meta: Result<Meta> = builder.finish(self.purged_seq);
-        let opened = meta.and_then(|meta| self.core.open_table(meta));
+        let Some(Open { builder, path, held, deletes }) = self.open.take() else { return Ok(()) };
+        let finished = builder.finish(self.purged_seq);
+        let opened = finished.and_then(|(meta, keys)| Ok((self.core.open_table(meta)?, keys)));
         match opened {
-            Ok(table) => {
-                self.built.push(Built { table: Arc::new(table), moved, held, deletes });
+            Ok((table, keys)) => {
+                self.built.push(Built { table: Arc::new(table), keys, held, deletes });
                 Ok(())
             }
             Err(failure) => {

@@ -21,20 +21,20 @@ use std::path::PathBuf;
 
 use crate::engine::Core;
 use crate::engine::doubt;
-use crate::engine::output::{Built, Gone};
+use crate::engine::output::{Built, Gone, Moved};
 use crate::engine::signal::Signal;
 use crate::error::{ErrorKind, Result};
 use crate::files::File;
-use crate::index::Address;
 use crate::manifest::{self, RangeState, RunState, SliceState, State};
 use crate::ranges::{RangeDelete, RangeDeletes};
 use crate::record::Seq;
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::table::hashes::{self, Keyed};
 use crate::table::{Meta, reader::Table};
 use crate::version::{Run, Slice, Version};
 
-/// So many index entries are fetched ahead of being re-pointed.
+/// So many index entries are re-pointed in one piece.
 const BATCH: usize = 32;
 
 /// A file that is not part of the store any more.
@@ -140,23 +140,41 @@ impl Core {
     }
 
     /// Step 5. What was overwritten meanwhile is dead where it is now; what is not in the index any more is left so.
+    ///
+    /// Keys come in the order of their hashes, which is that of the index's memory.
     pub(crate) fn repoint(&self, built: &[Built], slices: &[Slice], gone: &[Gone], covered: bool) -> Result<()> {
         for (built, slice) in built.iter().zip(slices) {
             let mut dead = built.held + built.deletes;
-            for batch in built.moved.chunks(BATCH) {
+            let mut left = Vec::new();
+            let mut keys = built.keys.as_slice();
+            while let Some(first) = keys.first() {
                 let guard = epoch::pin();
-                batch.iter().for_each(|moved| self.index.prefetch(whole_hash(moved.hash), &guard));
-                for moved in batch {
-                    let to = super::commit::address(slice.slot, u64::from(moved.unit) * 8)?;
-                    let hash = whole_hash(moved.hash);
-                    if self.index.lock(hash).replace_if(hash, moved.from, to, &guard) {
-                        self.count_dead(moved.from, u64::from(moved.len), &guard);
-                    } else if covered {
-                        // Where the index does not know every key, a missing entry says nothing.
-                        dead += u64::from(moved.len);
+                let mut partition = self.index.lock(whole_hash(hashes::parts(first.entry).0));
+                // A writer may be waiting for the lock.
+                let same = |key: &&Keyed| partition.holds(whole_hash(hashes::parts(key.entry).0));
+                let (batch, rest) = keys.split_at(keys.iter().take(BATCH).take_while(same).count());
+                keys = rest;
+                for key in batch {
+                    let Some((from, moved)) = Moved::of_note(key.note) else { continue };
+                    let (hash, offset) = hashes::parts(key.entry);
+                    let to = super::commit::address(slice.slot, offset)?;
+                    let replaced = partition.replace_if(whole_hash(hash), from, to, &guard);
+                    // Where the index does not know every key, a missing entry says nothing.
+                    if replaced || covered {
+                        let len = match moved.len() {
+                            Some(len) => len,
+                            None => slice.table.record_at(offset)?.1.len() as u64,
+                        };
+                        if replaced {
+                            add_to(&mut left, from.slot(), len);
+                        } else {
+                            dead += len;
+                        }
                     }
                 }
             }
+            let guard = epoch::pin();
+            left.iter().for_each(|&(slot, bytes)| self.count_dead(slot, bytes, &guard));
             slice.table.file().add_dead(dead);
             slice.table.file().add_held(built.held);
         }
@@ -170,11 +188,11 @@ impl Core {
         Ok(())
     }
 
-    /// The record at `address`, of so many bytes, is not the newest of its key any more.
+    /// Records of so many bytes in the file in `slot` are not the newest of their keys any more.
     #[inline]
-    pub(crate) fn count_dead(&self, address: Address, len: u64, guard: &Guard) {
-        if let Some(file) = self.files.get(address.slot(), guard) {
-            file.add_dead(len);
+    pub(crate) fn count_dead(&self, slot: u16, bytes: u64, guard: &Guard) {
+        if let Some(file) = self.files.get(slot, guard) {
+            file.add_dead(bytes);
         }
     }
 
@@ -249,6 +267,14 @@ impl Core {
     pub(crate) fn leaving_size(&self) -> (u64, u64) {
         let leaving = self.leaving.lock();
         (leaving.len() as u64, leaving.iter().map(|leaving| leaving.file.end()).sum())
+    }
+}
+
+/// Adds to what is counted for a slot. There are few, and mostly it is the one of the last time.
+fn add_to(counts: &mut Vec<(u16, u64)>, slot: u16, bytes: u64) {
+    match counts.iter_mut().rev().find(|(counted, _)| *counted == slot) {
+        Some((_, sum)) => *sum += bytes,
+        None => counts.push((slot, bytes)),
     }
 }
 

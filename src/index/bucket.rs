@@ -12,7 +12,8 @@ pub(super) const SLOTS: usize = if cfg!(kvs_loom) { 2 } else { 7 };
 
 const TAG_BITS: u32 = 16;
 const EXTRA_BITS: u32 = 8;
-pub(super) const ADDRESS_BITS: u32 = 48;
+/// Bits of an address.
+pub const ADDRESS_BITS: u32 = 48;
 const EXTRA_MASK: u64 = (1 << EXTRA_BITS) - 1;
 const OVERFLOW: u64 = 1 << 63;
 
@@ -29,6 +30,16 @@ impl Address {
             return None;
         }
         NonZeroU64::new(u64::from(slot) << 32 | u64::from(offset8)).map(Address)
+    }
+
+    /// As a number of [`ADDRESS_BITS`] bits.
+    pub fn word(self) -> u64 {
+        self.0.get()
+    }
+
+    /// From such a number; 0 is none.
+    pub fn of_word(word: u64) -> Option<Address> {
+        NonZeroU64::new(word & ((1 << ADDRESS_BITS) - 1)).map(Address)
     }
 
     /// The file slot.
@@ -73,10 +84,6 @@ impl Bits {
     }
 }
 
-pub(super) fn address_of(word: u64) -> Option<Address> {
-    NonZeroU64::new(word & ((1 << ADDRESS_BITS) - 1)).map(Address)
-}
-
 #[repr(C, align(64))]
 #[derive(Default)]
 pub(super) struct Bucket {
@@ -102,7 +109,7 @@ impl Scan {
             while left != 0 {
                 let slot = left.trailing_zeros() as usize;
                 left &= left - 1;
-                if let Some(address) = address_of(self.words[slot]) {
+                if let Some(address) = Address::of_word(self.words[slot]) {
                     return Some((slot, address));
                 }
             }

@@ -23,6 +23,7 @@ use crate::merging::shared_prefix;
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
 use crate::table::fences::{self, Fence};
 use crate::table::footer::{self, FOOTER_BYTES, Footer};
+use crate::table::hashes::Keyed;
 use crate::table::{BLOCK_BYTES_MAX, HEADER_BYTES, Meta, TABLE_BYTES_MAX, block, check_of, hashes, properties};
 
 /// What is gathered before it is appended to the file.
@@ -47,8 +48,8 @@ pub struct Builder {
     starts: Vec<u16>,
     /// One for each block.
     fences: Vec<Fence>,
-    /// One for each key, in the order of keys.
-    entries: Vec<u64>,
+    /// In order.
+    keys: Vec<Keyed>,
     last_key: Vec<u8>,
     last_seq: Seq,
     /// What is known so far.
@@ -79,7 +80,7 @@ impl Builder {
             block_at: HEADER_BYTES as u64,
             starts: Vec::new(),
             fences: Vec::new(),
-            entries: Vec::new(),
+            keys: Vec::new(),
             last_key: Vec::new(),
             last_seq: 0,
             meta: Meta {
@@ -107,7 +108,7 @@ impl Builder {
 
     /// Bytes that the table will have if it is finished now, or a few more.
     pub fn len(&self) -> u64 {
-        let keys = 8 * (self.entries.len() + hashes::PAGE_ENTRIES + self.entries.len() / hashes::PAGE_ENTRIES);
+        let keys = 8 * (self.keys.len() + hashes::PAGE_ENTRIES + self.keys.len() / hashes::PAGE_ENTRIES);
         let ends = self.meta.smallest.len() + self.last_key.len();
         let rest = keys + 12 * self.fences.len() + 2 * self.starts.len() + ends + 256;
         self.position() + rest as u64
@@ -120,9 +121,9 @@ impl Builder {
     }
 
     /// Adds the record that `header` opens at the start of `bytes` and that stands at `offset` of `source`: a larger key than the
-    /// last one's, or an older version of the same. Returns the upper half of its key's hash and its offset in the table. After an
+    /// last one's, or an older version of the same. `note` is kept for the first record of a key, and given back by `finish`. After an
     /// error of the file the table is to be given up; a record that is refused leaves it as it was.
-    pub fn add(&mut self, source: &File, bytes: &[u8], header: &Header, offset: u64) -> Result<(u32, u64)> {
+    pub fn add(&mut self, source: &File, bytes: &[u8], header: &Header, offset: u64, note: u64) -> Result<()> {
         if bytes.len() < header.unpadded_len() {
             return Err(self.misused("a record that is cut short"));
         }
@@ -141,14 +142,13 @@ impl Builder {
         if at + header.len() as u64 > TABLE_BYTES_MAX {
             return Err(self.too_large());
         }
-        let hash32 = hashes::hash32(key_hash);
         if is_new {
             if self.meta.records == 0 {
                 self.meta.smallest = key.to_vec();
             }
             self.last_key.clear();
             self.last_key.extend_from_slice(key);
-            self.entries.push(hashes::entry(hash32, at));
+            self.keys.push(Keyed { entry: hashes::entry(hashes::hash32(key_hash), at), note });
         }
         if self.starts.is_empty() {
             let shared = shared_prefix(&self.meta.smallest, key);
@@ -160,7 +160,7 @@ impl Builder {
         if self.position() - self.block_at >= self.block_bytes {
             self.close_block()?;
         }
-        Ok((hash32, at))
+        Ok(())
     }
 
     #[inline]
@@ -211,8 +211,8 @@ impl Builder {
     }
 
     /// Writes what leads to the records and makes the file durable. `purged_seq` is recorded as it is. A table without a record
-    /// is refused.
-    pub fn finish(mut self, purged_seq: Seq) -> Result<Meta> {
+    /// is refused. Returns its keys, too, in the order of their entries.
+    pub fn finish(mut self, purged_seq: Seq) -> Result<(Meta, Vec<Keyed>)> {
         if self.meta.records == 0 {
             return Err(self.misused("no record at all"));
         }
@@ -221,7 +221,7 @@ impl Builder {
         }
         let fences_at = self.block_at;
         let end = u32::try_from(fences_at / 8).map_err(|_| self.too_large())?;
-        self.meta.keys = self.entries.len() as u64;
+        self.meta.keys = self.keys.len() as u64;
         self.meta.data_bytes = fences_at - HEADER_BYTES as u64;
         self.meta.purged_seq = purged_seq;
         self.meta.largest = std::mem::take(&mut self.last_key);
@@ -231,10 +231,10 @@ impl Builder {
         let fences_check = self.put_section(&section)?;
 
         let pages_at = self.position();
-        let mut entries = std::mem::take(&mut self.entries);
-        hashes::sort(&mut entries);
-        let mut index = Vec::with_capacity(8 * entries.len().div_ceil(hashes::PAGE_ENTRIES));
-        for page in entries.chunks(hashes::PAGE_ENTRIES) {
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.sort_unstable_by_key(|key| key.entry);
+        let mut index = Vec::with_capacity(8 * keys.len().div_ceil(hashes::PAGE_ENTRIES));
+        for page in keys.chunks(hashes::PAGE_ENTRIES) {
             let offset = self.position();
             hashes::put_page(&mut self.piece, &mut index, page, self.salt, offset);
             self.flow()?;
@@ -270,7 +270,7 @@ impl Builder {
         }
         self.append_piece()?;
         self.file.sync()?;
-        Ok(self.meta)
+        Ok((self.meta, keys))
     }
 
     /// Appends a section, padding included, and returns its check.

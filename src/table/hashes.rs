@@ -36,35 +36,21 @@ pub fn parts(entry: u64) -> (u32, u64) {
     ((entry >> 32) as u32, (entry & 0xffff_ffff) * 8)
 }
 
-/// Sorts entries that come in the order of their offsets: by hash only, eleven bits at a time, keeping the order of equal ones.
-pub fn sort(entries: &mut Vec<u64>) {
-    const BITS: u32 = 11;
-    // So few are sorted faster by comparing.
-    if entries.len() < 4096 {
-        return entries.sort_unstable();
-    }
-    let mut other = vec![0; entries.len()];
-    for shift in [32, 32 + BITS, 32 + 2 * BITS] {
-        let digit = |entry: u64| (entry >> shift) as usize & ((1 << BITS) - 1);
-        let mut starts = [0usize; 1 << BITS];
-        entries.iter().for_each(|&entry| starts[digit(entry)] += 1);
-        let mut sum = 0;
-        starts.iter_mut().for_each(|start| sum += std::mem::replace(start, sum));
-        for &entry in &*entries {
-            let start = &mut starts[digit(entry)];
-            other[*start] = entry;
-            *start += 1;
-        }
-        std::mem::swap(entries, &mut other);
-    }
+/// A key of a table: its entry, and what whoever builds the table wants to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// As it stands in a hash page.
+    pub entry: u64,
+    /// Not written.
+    pub note: u64,
 }
 
-/// Appends the page of these entries, which stands at `offset`, to `out` and what the index says of it to `index`.
-pub fn put_page(out: &mut Vec<u8>, index: &mut Vec<u8>, entries: &[u64], salt: FileSalt, offset: u64) {
+/// Appends the page of these keys' entries, which stands at `offset`, to `out` and what the index says of it to `index`.
+pub fn put_page(out: &mut Vec<u8>, index: &mut Vec<u8>, keys: &[Keyed], salt: FileSalt, offset: u64) {
     let from = out.len();
-    entries.iter().for_each(|entry| out.extend_from_slice(&entry.to_le_bytes()));
+    keys.iter().for_each(|key| out.extend_from_slice(&key.entry.to_le_bytes()));
     out.resize(from + PAGE_BYTES, 0xff);
-    let first = entries.first().map_or(u32::MAX, |&first| parts(first).0);
+    let first = keys.first().map_or(u32::MAX, |first| parts(first.entry).0);
     index.extend_from_slice(&first.to_le_bytes());
     index.extend_from_slice(&check_of(&out[from..], salt, offset).to_le_bytes());
 }
@@ -161,16 +147,6 @@ mod tests {
         (0..n).map(entry_of).collect()
     }
 
-    #[test]
-    fn both_sorts_are_one() {
-        for n in [0, 1, 100, 5000, 20_000] {
-            let (mut sorted, mut expected) = (hashes(n, 1), hashes(n, 1));
-            sort(&mut sorted);
-            expected.sort_unstable();
-            assert!(sorted == expected, "{n}");
-        }
-    }
-
     /// Every hash is found in the pages, with all its offsets, whether hashes are distinct, few, or all the same.
     #[test]
     fn every_hash_is_found_with_all_its_offsets() {
@@ -183,11 +159,12 @@ mod tests {
                     *e = entry(hash, parts(*e).1);
                 }
             }
-            sort(&mut all);
+            all.sort_unstable();
             let (mut bytes, mut section) = (Vec::new(), Vec::new());
             for page in all.chunks(PAGE_ENTRIES) {
                 let offset = bytes.len() as u64;
-                put_page(&mut bytes, &mut section, page, salt, offset);
+                let page: Vec<Keyed> = page.iter().map(|&entry| Keyed { entry, note: 7 }).collect();
+                put_page(&mut bytes, &mut section, &page, salt, offset);
             }
             let index = HashIndex::parse(&section).unwrap();
             assert_eq!(index.pages() as u64, pages(n as u64));

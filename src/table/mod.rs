@@ -35,7 +35,7 @@ pub mod builder;
 pub mod cursor;
 mod fences;
 mod footer;
-mod hashes;
+pub mod hashes;
 mod properties;
 pub mod reader;
 pub mod verify;

@@ -124,11 +124,14 @@ impl Place {
         let mut builder = self.builder(block_bytes);
         for (item, &offset) in items.iter().zip(&offsets) {
             let (bytes, header) = source.record_at(offset).unwrap();
-            let (hash32, _) = builder.add(&source, &bytes, &header, offset).unwrap();
-            assert_eq!(u64::from(hash32), coding::hash_seeded(&item.key, HASH_SEED) >> 32);
+            let hash = coding::hash_seeded(&item.key, HASH_SEED);
+            builder.add(&source, &bytes, &header, offset, hash).unwrap();
         }
         let estimate = builder.len();
-        let meta = builder.finish(3).unwrap();
+        let (meta, keys) = builder.finish(3).unwrap();
+        let noted: Vec<u64> = keys.iter().map(|key| u64::from(super::hashes::parts(key.entry).0)).collect();
+        assert!(noted.is_sorted(), "keys are in the order of their hashes");
+        assert!(keys.iter().zip(noted).all(|(key, hash)| key.note >> 32 == hash), "a note stays with its key");
         assert!(estimate >= meta.len && estimate < meta.len + meta.len / 8 + 2048, "{estimate} for {}", meta.len);
         meta
     }
@@ -512,7 +515,7 @@ fn the_builder_refuses_what_is_damaged_or_out_of_order() {
     assert!(builder.is_empty());
     let add = |builder: &mut Builder, i: usize| {
         let (bytes, header) = source.record_at(offsets[i]).unwrap();
-        builder.add(&source, &bytes, &header, offsets[i])
+        builder.add(&source, &bytes, &header, offsets[i], 0)
     };
     add(&mut builder, 0).unwrap();
     for i in [0, 1, 2, 3] {
@@ -521,11 +524,11 @@ fn the_builder_refuses_what_is_damaged_or_out_of_order() {
     let (bytes, header) = source.record_at(offsets[4]).unwrap();
     let mut bad = bytes.to_vec();
     bad[header.value_at()] ^= 1;
-    assert_eq!(builder.add(&source, &bad, &header, offsets[4]).unwrap_err().kind(), ErrorKind::Corruption);
-    assert_eq!(builder.add(&source, &bytes, &header, offsets[3]).unwrap_err().kind(), ErrorKind::Corruption);
-    assert_eq!(builder.add(&source, &bytes[..10], &header, offsets[4]).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(builder.add(&source, &bad, &header, offsets[4], 0).unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(builder.add(&source, &bytes, &header, offsets[3], 0).unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(builder.add(&source, &bytes[..10], &header, offsets[4], 0).unwrap_err().kind(), ErrorKind::Internal);
     add(&mut builder, 4).unwrap();
-    let meta = builder.finish(0).unwrap();
+    let (meta, _) = builder.finish(0).unwrap();
     assert_eq!((meta.records, meta.keys), (2, 2));
     let table = place.open(&meta, Io::Mapped).unwrap();
     table.verify(&*place.read()).unwrap();
@@ -545,11 +548,11 @@ fn a_table_of_a_tables_records_is_the_same() {
     let mut cursor = place.cursor(&table, true, None, None);
     cursor.seek_to_end_of(true).unwrap();
     while let Some(entry) = cursor.entry() {
-        builder.add(table.file(), cursor.record_of(&entry), &entry.header, entry.offset).unwrap();
+        builder.add(table.file(), cursor.record_of(&entry), &entry.header, entry.offset, 0).unwrap();
         cursor.step(true).unwrap();
         cursor.release();
     }
-    let copied = builder.finish(3).unwrap();
+    let (copied, _) = builder.finish(3).unwrap();
     assert_eq!(Meta { number: NUMBER, footer_check: meta.footer_check, ..copied.clone() }, meta);
     let copy = place.open(&copied, Io::Mapped).unwrap();
     assert_eq!(copy.verify(&*place.env.open_read(path).unwrap().unwrap()).unwrap().0, 500);
@@ -608,12 +611,12 @@ fn costs() {
             for &offset in &offsets {
                 let bytes = source.tail(offset);
                 let header = Header::decode(bytes).unwrap();
-                builder.add(&source, bytes, &header, offset).unwrap();
+                builder.add(&source, bytes, &header, offset, 0).unwrap();
             }
         });
         let (mut builder, mut meta) = (Some(builder), None);
         time("a record: finish, with its sync".to_owned(), n, &mut || {
-            meta = Some(builder.take().unwrap().finish(0).unwrap())
+            meta = Some(builder.take().unwrap().finish(0).unwrap().0)
         });
         let meta = meta.unwrap();
         for io in [Io::Mapped, Io::Positioned] {
