@@ -26,6 +26,7 @@ pub(super) mod tests;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -187,6 +188,21 @@ impl Env for OsEnv {
 
 /// How many forks lie between the process that first opened a store and this one.
 static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// Tells the system to begin to write these bytes of a file to the disk, and waits for nothing. A hint: what fails now
+/// fails again in the sync that has to follow.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "neither std nor rustix can start writing back")]
+fn start_writeback(file: &OwnedFd, from: u64, len: u64) {
+    use std::os::fd::AsRawFd;
+    let (Ok(from), Ok(len)) = (i64::try_from(from), i64::try_from(len)) else { return };
+    // SAFETY: the descriptor is open, since `file` owns it and is borrowed; the call takes numbers only and touches no memory.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Elsewhere the system begins by itself, or at the sync.
+#[cfg(not(target_os = "linux"))]
+fn start_writeback(_file: &OwnedFd, _from: u64, _len: u64) {}
 
 extern "C" fn in_child() {
     // Relaxed: see `OsEnv::fork_generation`.

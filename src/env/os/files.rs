@@ -10,9 +10,14 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::start_writeback;
 use crate::env::{AppendFile, Memory, ReadFile, SegmentFile, SegmentKind, ends_before, memory_size};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
+
+/// The disk begins to write a growing file whenever it has grown by so much. Left to the sync at its end it would be idle until
+/// then, and the caller from then on: that was a quarter of the time of a flush, and two fifths of a merge's.
+const WRITEBACK_BYTES: u64 = 1 << 20;
 
 /// A file that grows.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct OsAppend {
 #[derive(Debug)]
 struct End {
     len: u64,
+    /// Below, the system was told to write to the disk.
+    on_its_way: u64,
     /// An append failed and what it left could not be cut off.
     unknown: bool,
 }
@@ -48,7 +55,7 @@ impl OsAppend {
     }
 
     pub(super) fn over(file: OwnedFd, path: &Path, len: u64) -> OsAppend {
-        OsAppend { file, path: path.to_owned(), end: Mutex::new(End { len, unknown: false }) }
+        OsAppend { file, path: path.to_owned(), end: Mutex::new(End { len, on_its_way: len, unknown: false }) }
     }
 }
 
@@ -70,6 +77,10 @@ impl AppendFile for OsAppend {
             return Err(failed(&format!("append {} bytes at offset {}", bytes.len(), end.len), &self.path, e));
         }
         end.len = new_len;
+        if new_len - end.on_its_way >= WRITEBACK_BYTES {
+            start_writeback(&self.file, end.on_its_way, new_len - end.on_its_way);
+            end.on_its_way = new_len;
+        }
         Ok(())
     }
 
