@@ -37,12 +37,24 @@ const WORN_PERCENT: u64 = 25;
 /// So many slices ahead a step looks for one at which it can end.
 const LOOK_AHEAD: usize = 4;
 
-/// Merges are behind with so many times the runs, or the dead space, that the options allow.
-const BEHIND: u64 = 2;
+/// Writers are made to wait for merges from here on: more than the runs, or the dead space, that the options allow.
+const BEHIND_PERCENT: u64 = 100;
 /// And with more dead space than this.
 const DEAD_BYTES_BEHIND: u64 = 1 << 20;
-/// When they are, so many bytes are merged for each that is flushed.
-const MERGED_FOR_FLUSHED: u64 = 3;
+/// So many bytes are merged for a hundred that are flushed when merges begin to be behind, and when they are twice as far as
+/// allowed. A store that only grows needs about a hundred (see [`picking`]): so it settles at the lower end, and its writers
+/// go at an even rate. Waiting until much is to be done, and doing it at once, made 8 million puts at 0.7 µs and the next two at 3.
+const MERGED_PERCENT_LEAST: u64 = 100;
+const MERGED_PERCENT_MOST: u64 = 300;
+
+/// How many bytes to merge for a hundred that are flushed, when merges are so far behind.
+fn merged_percent(behind: u64) -> u64 {
+    if behind <= BEHIND_PERCENT {
+        return 0;
+    }
+    let share = (behind - BEHIND_PERCENT).min(100);
+    MERGED_PERCENT_LEAST + (MERGED_PERCENT_MOST - MERGED_PERCENT_LEAST) * share / 100
+}
 
 /// A key at which something starts or stops; `None`: the first, or beyond the last.
 type Bound = Option<Arc<[u8]>>;
@@ -365,20 +377,31 @@ impl Core {
         Ok(if end == job.stop { None } else { Some(end) })
     }
 
-    /// Are there so many runs, or so much dead space, that merges fall behind what is written?
-    pub(crate) fn is_behind(&self) -> bool {
+    /// How far merges are behind what is written, in hundredths: of the runs, or of the dead space, that the options allow.
+    fn behind_percent(&self) -> u64 {
         let version = self.version.pin(&epoch::pin());
         let shapes = shapes(&version, self.snapshots.summary().0 > 0);
         let (bytes, dead) =
             shapes.iter().fold((0, 0), |(b, d), shape| (b + shape.bytes, d + shape.dead.min(shape.bytes)));
-        let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100) * BEHIND;
-        shapes.len() as u64 > self.options.runs_max * BEHIND || dead > allowed + DEAD_BYTES_BEHIND
+        let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100);
+        let by_runs = shapes.len() as u64 * 100 / self.options.runs_max;
+        let by_space = dead.saturating_sub(DEAD_BYTES_BEHIND) / (allowed / 100).max(1);
+        by_runs.max(by_space)
+    }
+
+    /// Are there so many runs, or so much dead space, that flushes have to wait for merges?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind_percent() > BEHIND_PERCENT
     }
 
     /// Must merges do more before the next flush? Then writers wait, sooner or later: they go no faster than what they write can be merged.
     pub(crate) fn merges_first(&self) -> bool {
-        let enough = self.last_flush_bytes.load(Ordering::Relaxed).saturating_mul(MERGED_FOR_FLUSHED);
-        self.merged_since_flush.load(Ordering::Relaxed) < enough && self.is_behind()
+        let flushed = self.last_flush_bytes.load(Ordering::Relaxed);
+        let merged = self.merged_since_flush.load(Ordering::Relaxed);
+        if merged >= flushed.saturating_mul(MERGED_PERCENT_MOST) / 100 {
+            return false;
+        }
+        merged < flushed.saturating_mul(merged_percent(self.behind_percent())) / 100
     }
 
     /// A job has come to its end: no run of it but the oldest has a key left in its range. Slices that they still have there are empty.

@@ -149,6 +149,10 @@ impl Core {
             let mut keys = built.keys.as_slice();
             while let Some(first) = keys.first() {
                 let guard = epoch::pin();
+                // They lie apart where the table has few of the store's keys.
+                keys.iter().skip(BATCH).take(BATCH).for_each(|key| {
+                    self.index.prefetch(whole_hash(hashes::parts(key.entry).0), &guard);
+                });
                 let mut partition = self.index.lock(whole_hash(hashes::parts(first.entry).0));
                 // A writer may be waiting for the lock.
                 let same = |key: &&Keyed| partition.holds(whole_hash(hashes::parts(key.entry).0));
