@@ -4,7 +4,7 @@
 //! see, copies those to a table, and notes for the newest version of each key where it was and where it is now, or that it is gone.
 //! Once the tables are part of the store the notes are applied to the index ([`Core::repoint`]).
 //!
-//! Every record is verified before it is copied: damage is never copied under a new checksum.
+//! Every record was verified by the cursor that stands on it, and its checksum is never made anew: damage can't be copied under a fresh one.
 
 use std::path::PathBuf;
 
@@ -146,7 +146,6 @@ impl<'a> Output<'a> {
             if kept {
                 self.add(place.file, place.bytes, header, *offset, newest.then_some(from))?;
             } else if newest {
-                place.file.check(place.bytes, header, *offset)?;
                 let hash = crate::coding::hash_seeded(this, self.core.hash_seed);
                 self.gone.push(Gone { hash, from });
             }
