@@ -31,6 +31,7 @@ loom:
 # Ratios within one run; keep the machine quiet.
 bench:
 	$(CARGO) bench --bench memory_map
+	$(CARGO) bench --bench sustained
 
 # After a change of the C interface: writes include/kvs.h and the symbol list anew.
 header:

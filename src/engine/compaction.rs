@@ -384,7 +384,9 @@ impl Core {
         let (bytes, dead) =
             shapes.iter().fold((0, 0), |(b, d), shape| (b + shape.bytes, d + shape.dead.min(shape.bytes)));
         let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100);
-        let by_runs = shapes.len() as u64 * 100 / self.options.runs_max;
+        // A run of which half has been merged away counts half: as a merge goes on it makes up for the flushes beside it.
+        let share = |shape: &Shape| (shape.bytes - shape.dead.min(shape.bytes)) * 100 / shape.bytes.max(1);
+        let by_runs = shapes.iter().map(share).sum::<u64>() / self.options.runs_max;
         let by_space = dead.saturating_sub(DEAD_BYTES_BEHIND) / (allowed / 100).max(1);
         by_runs.max(by_space)
     }

@@ -13,12 +13,14 @@
 //!    folios in the page cache, and each later fdatasync of a few bytes then writes them whole.
 //! 4. Memory is held as a raw map. A created segment is neither inherited by `fork` (copy-on-write
 //!    faults in the parent, and a child that could scribble into the log) nor written into core dumps.
+//!    A file that grows by many megabytes is synced while it grows: see `os/behind.rs`.
 //! 5. The lock: see `os/lock.rs`.
 //! 6. Forks are counted by a handler that runs in every child. Threads and the owners of locks do not survive a fork, so a
 //!    store that came through one is refused before it touches a lock.
 //! 7. Threads block all signals but those that a thread raises against itself, so that the handlers of
 //!    the program that embeds us never run on ours.
 
+mod behind;
 mod files;
 mod lock;
 #[cfg(test)]
@@ -26,8 +28,8 @@ pub(super) mod tests;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use memmap2::Advice;
@@ -176,33 +178,22 @@ impl Env for OsEnv {
     }
 
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> Result<Spawned> {
-        // A new thread inherits the mask of the one that starts it, so there is no moment at which a handler could run on it.
-        let blocked = SignalsBlocked::new();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-        drop(blocked);
-        thread
+        spawn_thread(name, body)
             .map(Spawned::Thread)
             .map_err(|e| Error::io(&format!("start the thread {name}"), Path::new("(thread)"), e))
     }
 }
 
-/// How many forks lie between the process that first opened a store and this one.
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-/// Tells the system to begin to write these bytes of a file to the disk, and waits for nothing. A hint: what fails now
-/// fails again in the sync that has to follow.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "neither std nor rustix can start writing back")]
-fn start_writeback(file: &OwnedFd, from: u64, len: u64) {
-    use std::os::fd::AsRawFd;
-    let (Ok(from), Ok(len)) = (i64::try_from(from), i64::try_from(len)) else { return };
-    // SAFETY: the descriptor is open, since `file` owns it and is borrowed; the call takes numbers only and touches no memory.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE) };
+fn spawn_thread(name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+    // A new thread inherits the mask of the one that starts it, so there is no moment at which a handler could run on it.
+    let blocked = SignalsBlocked::new();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    drop(blocked);
+    thread
 }
 
-/// Elsewhere the system begins by itself, or at the sync.
-#[cfg(not(target_os = "linux"))]
-fn start_writeback(_file: &OwnedFd, _from: u64, _len: u64) {}
+/// How many forks lie between the process that first opened a store and this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn in_child() {
     // Relaxed: see `OsEnv::fork_generation`.

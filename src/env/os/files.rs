@@ -10,19 +10,15 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::start_writeback;
+use super::behind::{Behind, STEP_BYTES};
 use crate::env::{AppendFile, Memory, ReadFile, SegmentFile, SegmentKind, ends_before, memory_size};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::Mutex;
-
-/// The disk begins to write a growing file whenever it has grown by so much. Left to the sync at its end it would be idle until
-/// then, and the caller from then on: that was a quarter of the time of a flush, and two fifths of a merge's.
-const WRITEBACK_BYTES: u64 = 1 << 20;
+use crate::sync::{Arc, Mutex};
 
 /// A file that grows.
 #[derive(Debug)]
 pub(super) struct OsAppend {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     path: PathBuf,
     end: Mutex<End>,
 }
@@ -31,8 +27,11 @@ pub(super) struct OsAppend {
 #[derive(Debug)]
 struct End {
     len: u64,
-    /// Below, the system was told to write to the disk.
-    on_its_way: u64,
+    /// Who syncs it while it grows, and where it ended when it was last asked to.
+    behind: Option<Behind>,
+    asked_at: u64,
+    /// A sync failed: what was to be synced may be lost, whatever another one would say.
+    unsynced: Option<Errno>,
     /// An append failed and what it left could not be cut off.
     unknown: bool,
 }
@@ -55,7 +54,8 @@ impl OsAppend {
     }
 
     pub(super) fn over(file: OwnedFd, path: &Path, len: u64) -> OsAppend {
-        OsAppend { file, path: path.to_owned(), end: Mutex::new(End { len, on_its_way: len, unknown: false }) }
+        let end = End { len, behind: None, asked_at: len, unsynced: None, unknown: false };
+        OsAppend { file: Arc::new(file), path: path.to_owned(), end: Mutex::new(end) }
     }
 }
 
@@ -77,15 +77,28 @@ impl AppendFile for OsAppend {
             return Err(failed(&format!("append {} bytes at offset {}", bytes.len(), end.len), &self.path, e));
         }
         end.len = new_len;
-        if new_len - end.on_its_way >= WRITEBACK_BYTES {
-            start_writeback(&self.file, end.on_its_way, new_len - end.on_its_way);
-            end.on_its_way = new_len;
+        if new_len - end.asked_at >= STEP_BYTES {
+            end.asked_at = new_len;
+            if end.behind.is_none() {
+                end.behind = Behind::start(&self.file);
+            }
+            end.behind.iter().for_each(Behind::ask);
         }
         Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        fdatasync(&self.file, &self.path)
+        let mut end = self.end.lock();
+        let earlier = end.behind.take().map_or(Ok(()), Behind::finish);
+        if let Err(failure) = end.unsynced.map_or(earlier, Err) {
+            end.unsynced = Some(failure);
+            return Err(failed("sync the file", &self.path, failure));
+        }
+        // EINTR says that nothing was decided yet, and only that is asked again.
+        retry(|| rustix::fs::fdatasync(&*self.file)).map_err(|failure| {
+            end.unsynced = Some(failure);
+            failed("sync the file", &self.path, failure)
+        })
     }
 }
 
