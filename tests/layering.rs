@@ -89,6 +89,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/verify",
             "engine/statistics",
             "engine/recovery",
+            "engine/recovery/syncing",
             "engine/handle",
         ],
     ),

@@ -13,7 +13,7 @@
 //!  8   replay it, up to its recorded end if it has one, which it must reach
 //!  9 if the chain ended early: a later valid frame, in any log, that claims durability at or beyond the missing
 //!    number means rot -> Corruption; otherwise the rest was never promised and is void
-//! 10 fdatasync every log replayed for the first time      a replayed tail must not be lost after a later sync
+//! 10 fdatasync every log replayed for the first time      a replayed tail must not be lost after a later sync (`recovery/syncing.rs`)
 //! 11 replace the manifest by one that says `recovered`   an ambiguous chain must not appear after a second crash
 //! 12 remove void, flushed and unused logs, and tables that the manifest does not name; start the worker
 //! ```
@@ -24,6 +24,7 @@
 //! Every step can be cut off and done again: nothing is removed or written before the manifest says so. A read-only open does 1
 //! to 9 in memory, under a shared lock, and writes nothing.
 
+mod syncing;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use self::syncing::Syncing;
 use crate::cache::Cache;
 use crate::engine::commit::address;
 use crate::engine::doubt;
@@ -99,8 +101,9 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
 
     let mut recovery = Recovery::new(&*env, dir, &state, kind);
     recovery.open_tables(table_io, &cache)?;
+    let syncing = if options.read_only { Syncing::default() } else { start_syncing(&env, dir, &state, &names)? };
     recovery.run(&names)?;
-    let settled = if options.read_only { state.clone() } else { recovery.settle()? };
+    let settled = if options.read_only { state.clone() } else { recovery.settle(syncing)? };
     let Recovery { files, index, version, expect, last, next_file, .. } = recovery;
     // The tables that the index grew out of: a store that is only read has no worker to free them.
     index.collect();
@@ -120,6 +123,20 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
         lock,
         state: settled,
     }))
+}
+
+/// Begins to sync the logs that are to be replayed for the first time.
+fn start_syncing(env: &Arc<dyn Env>, dir: &Path, state: &State, names: &[OsString]) -> Result<Syncing> {
+    let (mut paths, mut bytes) = (Vec::new(), 0);
+    for (number, name) in log::numbers(names) {
+        if number <= state.flushed_log.0 || state.void.contains(&number) || state.ends.contains_key(&number) {
+            continue;
+        }
+        let path = dir.join(name);
+        bytes += env.open_read(&path)?.map_or(0, |file| file.len());
+        paths.push(path);
+    }
+    Ok(Syncing::start(env, dir, paths, bytes))
 }
 
 /// What is in the directory, made if it may be; refuses one that is not ours before anything is written to it.
@@ -434,9 +451,9 @@ impl<'a> Recovery<'a> {
     }
 
     /// Steps 10 to 12; returns what the manifest says now.
-    fn settle(&self) -> Result<State> {
+    fn settle(&self, mut syncing: Syncing) -> Result<State> {
         for (opened, _) in &self.fresh {
-            let synced = self.env.sync_file(&opened.file().path);
+            let synced = syncing.sync(self.env, &opened.file().path);
             synced.inspect_err(|_| doubt::leave_mark(self.env, self.dir))?;
         }
         if !self.fresh.is_empty() {
