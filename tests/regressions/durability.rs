@@ -233,3 +233,21 @@ fn a_renewed_manifest_has_its_name_before_the_first_log_has_one() {
     }
     assert!((10..90).contains(&with_log), "{with_log}: this proves too little");
 }
+
+/// Where the call fails that puts a new manifest in the place of the old one, nobody knows which of the two the next open finds, and the store
+/// is poisoned. `verify` found the new one, compared it with what the store remembers, and called it corruption.
+#[test]
+fn verify_takes_either_manifest_of_a_store_that_was_poisoned_between_them() {
+    for reach in [Reach::Nothing, Reach::Whole] {
+        let (env, plan) = FaultEnv::over_sim(&SimEnv::new(1));
+        let db = Db::open_with(env, DIR, small(LogBackend::Mapped)).unwrap();
+        db.put("k", "v").unwrap();
+        db.flush().unwrap();
+        db.put("k", "w").unwrap();
+        plan.fail_next(Fault::enospc().on(CallKind::Rename).reaching(reach));
+        assert!(db.flush().is_err());
+        assert_eq!(db.put("k", "x").unwrap_err().kind(), ErrorKind::Poisoned);
+        db.verify().unwrap();
+        assert_eq!(db.get("k").unwrap().unwrap(), b"w");
+    }
+}
