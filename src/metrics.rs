@@ -53,6 +53,10 @@ stats! {
     stalls,
     /// How long they waited, in nanoseconds.
     stall_nanos,
+    /// Writes that were slowed down because the log filled faster than it was flushed.
+    delays,
+    /// How long they were, in nanoseconds.
+    delay_nanos,
     /// Iterators made.
     iterators,
     /// The newest write that readers see.

@@ -15,6 +15,7 @@
 //! `KVS_SEED` repeats the work (though not the moment of the kill), `KVS_KILLS` lengthens it.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::disallowed_methods, reason = "looks at what a killed process left")]
 
 #[path = "common/mod.rs"]
 mod common;

@@ -24,6 +24,8 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "env",
             "env/os",
+            "env/os/threads",
+            "env/os/behind",
             "env/os/files",
             "env/os/lock",
             "env/memory",
@@ -73,6 +75,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "engine",
             "engine/signal",
+            "engine/pressure",
             "engine/commit",
             "engine/doubt",
             "engine/durable",
@@ -97,7 +100,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The only files that may hold `unsafe`.
-const UNSAFE: &[&str] = &["env/os", "log/segment", "files", "files/region", "index", "index/buckets"];
+const UNSAFE: &[&str] = &["env/os", "env/os/threads", "log/segment", "files", "files/region", "index", "index/buckets"];
 
 /// Each module, such as `log/frame`, with its source.
 fn sources() -> BTreeMap<String, String> {

@@ -21,7 +21,10 @@
 
 use crate::batch::{Batch, Write};
 use crate::coding;
+use std::time::Duration;
+
 use crate::engine::Core;
+use crate::engine::pressure::Pressure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::index::Address;
@@ -55,6 +58,10 @@ pub(crate) struct Commit {
     /// Index tables retired since the worker was last told.
     retired: u32,
     check: FrameCheck,
+    pub pressure: Pressure,
+    /// When the last flush ended, and at how many bytes of log a second flushes go.
+    pub last_flush: Duration,
+    pub flush_rate: u64,
 }
 
 /// The active segment.
@@ -107,7 +114,7 @@ impl<'a> Hashed<'a> {
 type Head = [u8; PREV_BYTES + HEADER_BYTES_MAX];
 
 impl Commit {
-    pub fn new(next_seq: Seq, last: (u64, u64), log_bytes: u64) -> Commit {
+    pub fn new(next_seq: Seq, last: (u64, u64), log_bytes: u64, log_bytes_max: u64) -> Commit {
         Commit {
             next_seq,
             active: None,
@@ -116,7 +123,17 @@ impl Commit {
             totals: Totals::default(),
             retired: 0,
             check: FrameCheck::default(),
+            pressure: Pressure::new(log_bytes_max),
+            last_flush: Duration::ZERO,
+            flush_rate: 0,
         }
+    }
+
+    /// A frame of `len` bytes was written: how long its writer is to nap.
+    #[inline]
+    fn owe(&mut self, len: u64) -> Option<Duration> {
+        let free = self.active.as_ref().map_or(0, |active| active.appender.capacity() - active.appender.position());
+        self.pressure.owe(len, self.log_bytes.saturating_sub(free))
     }
 
     fn count(&mut self, writes: u64, user_bytes: usize, log_bytes: u64) {
@@ -199,10 +216,15 @@ impl Core {
         commit.count(1, key.len() + value.len(), frame_len);
         // Release pairs with the Acquire of whoever reads: see the invariants of `visible`.
         self.visible.store(seq, Ordering::Release);
+        let nap = if patient { commit.owe(frame_len) } else { None };
         drop(commit);
         drop(guard);
 
-        if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) }
+        let synced = if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) };
+        if let Some(nap) = nap {
+            self.nap(nap);
+        }
+        synced
     }
 
     /// Writes all of `batch`, or nothing. `patient`: waits for room if there is none.
@@ -258,10 +280,15 @@ impl Core {
         commit.count(u64::from(count), batch.byte_len(), frame_len);
         // Release pairs with the Acquire of whoever reads: see the invariants of `visible`.
         self.visible.store(last_seq, Ordering::Release);
+        let nap = if patient { commit.owe(frame_len) } else { None };
         drop(commit);
         drop(guard);
 
-        if durability == Durability::Sync { self.sync_to(last_seq) } else { Ok(()) }
+        let synced = if durability == Durability::Sync { self.sync_to(last_seq) } else { Ok(()) };
+        if let Some(nap) = nap {
+            self.nap(nap);
+        }
+        synced
     }
 
     /// Stores a batch's frame beyond the published end; returns where each record stands.

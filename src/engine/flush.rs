@@ -15,9 +15,12 @@
 //! A full disk is not the end of it: nothing was changed, writers that wait for room are told, and the next one that comes
 //! starts another try. Any other failure poisons, for the log can't be given back.
 
+use std::time::Duration;
+
 use crate::cursor::Cursor;
 use crate::engine::Core;
 use crate::engine::output::Output;
+use crate::engine::pressure;
 use crate::engine::tables::Flushed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::Memtable;
@@ -29,6 +32,9 @@ use crate::sync::epoch;
 use crate::sync::{Arc, Ordering};
 use crate::version::{Run, Slice, Version};
 use crate::visibility::Retention;
+
+/// Flushes that end so many times their own length apart do not follow one another.
+const FLUSHES_APART: u32 = 5;
 
 impl Core {
     /// The sealed segments, oldest first, and the last write in them.
@@ -71,6 +77,7 @@ impl Core {
         if self.failure().is_some() {
             return Err(self.poisoned());
         }
+        let start = self.env.now();
         let (version, mut inputs, mut last_seq) = self.sealed();
         let (mut count, mut bytes) = (0, 0);
         for memtable in &inputs {
@@ -121,7 +128,7 @@ impl Core {
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
         self.repoint(&output.built, &slices, &output.gone, true)?;
         self.count_hidden(version.ranges.iter().filter(|range| range.seq > flushed_before && range.seq <= last_seq))?;
-        self.let_logs_go(&inputs);
+        self.let_logs_go(&inputs, start);
         self.retire(inputs.iter().map(|memtable| (memtable.slot, Arc::clone(&memtable.file))));
         // Relaxed: statistics.
         self.merged_since_flush.store(0, Ordering::Relaxed);
@@ -145,13 +152,21 @@ impl Core {
         Ok(())
     }
 
-    /// These segments count no longer.
-    fn let_logs_go(&self, gone: &[Arc<Memtable>]) {
+    /// These segments count no longer; the flush that took them started at `start`.
+    fn let_logs_go(&self, gone: &[Arc<Memtable>], start: Duration) {
         let is_gone = |number: u64| gone.iter().any(|memtable| memtable.file.number == number);
         self.unsynced.lock().retain(|file| !is_gone(file.number));
         let bytes: u64 = gone.iter().map(|memtable| memtable.file.memory().len() as u64).sum();
         let mut commit = self.commit.lock();
         commit.log_bytes = commit.log_bytes.saturating_sub(bytes);
+        let now = self.env.now();
+        let (own, since_last) = (now.saturating_sub(start), now.saturating_sub(commit.last_flush));
+        // One flush after the other: what came in between, merges mostly, is part of the pace.
+        let took = if since_last < own * FLUSHES_APART { since_last } else { own };
+        commit.last_flush = now;
+        commit.flush_rate = pressure::smoothed(commit.flush_rate, bytes, took);
+        let rate = commit.flush_rate;
+        commit.pressure.measured(rate);
     }
 
     /// Everything up to `seq` is in tables and recorded: it survives power loss.
@@ -250,6 +265,13 @@ impl Room {
     /// What [`wait`](Room::wait) is to wait beyond.
     pub fn now(&self) -> u64 {
         self.state.lock().times
+    }
+
+    /// Waits until something is told, but not for long.
+    pub fn nap(&self, at_most: Duration) {
+        let mut told = self.state.lock();
+        let seen = told.times;
+        while told.times == seen && !self.changed.wait_for(&mut told, at_most).timed_out() {}
     }
 
     /// Waits until something was told since `seen`; its failure, if it had one.

@@ -35,6 +35,7 @@ pub mod flush;
 pub mod handle;
 pub mod output;
 pub mod picking;
+pub mod pressure;
 pub mod read;
 pub mod recovery;
 pub mod segments;
@@ -141,6 +142,8 @@ pub(crate) struct Counters {
     pub iterators: AtomicU64,
     pub stalls: AtomicU64,
     pub stall_nanos: AtomicU64,
+    pub delays: AtomicU64,
+    pub delay_nanos: AtomicU64,
     pub flushes: AtomicU64,
     pub flush_bytes_written: AtomicU64,
     pub merges: AtomicU64,
@@ -172,6 +175,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
         let graveyard = Arc::new(Graveyard::default());
+        let log_bytes_max = parts.options.memtable_bytes_max;
         let log_bytes = parts.version.memtables.iter().map(|m| m.file.memory().len() as u64).sum();
         let segment_bytes_min = parts.options.segment_bytes_min;
         let seen = parts.next_seq - 1;
@@ -193,7 +197,7 @@ impl Core {
             snapshots: Registry::default(),
             visible: CachePadded::new(AtomicU64::new(seen)),
             durable: AtomicU64::new(seen),
-            commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes)),
+            commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes, log_bytes_max)),
             background: Mutex::default(),
             catalog: Mutex::new(parts.state),
             leaving: Mutex::default(),

@@ -15,6 +15,8 @@
 //!
 //! File numbers ascend in the order of use: a prepared segment that is too small is thrown away, not kept for later.
 
+use std::time::Duration;
+
 use crate::engine::Core;
 use crate::engine::commit::{Active, Commit};
 use crate::env::SegmentFile;
@@ -177,6 +179,20 @@ impl Core {
         let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;
         self.counters.stall_nanos.fetch_add(nanos, Ordering::Relaxed);
         waited
+    }
+
+    /// Pays what writes owe the worker (see [`pressure`](super::pressure)). Ends early when a flush has ended.
+    #[cold]
+    pub(crate) fn nap(&self, at_most: Duration) {
+        if !self.has_worker() {
+            return;
+        }
+        let start = self.env.now();
+        self.room.nap(at_most);
+        // Relaxed: statistics.
+        self.counters.delays.fetch_add(1, Ordering::Relaxed);
+        let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;
+        self.counters.delay_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     fn make_room_by_flush(&self) -> Result<()> {

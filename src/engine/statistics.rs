@@ -40,6 +40,8 @@ impl Core {
             merge_steps: count(&counters.merge_steps),
             stalls: count(&counters.stalls),
             stall_nanos: count(&counters.stall_nanos),
+            delays: count(&counters.delays),
+            delay_nanos: count(&counters.delay_nanos),
             iterators: count(&counters.iterators),
             visible_seq: self.visible.load(Ordering::Acquire),
             durable_seq: self.durable.load(Ordering::Acquire),

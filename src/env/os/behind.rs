@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 use rustix::io::Errno;
 
-use super::files::retry;
+use super::threads;
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// A file that has grown by so much is synced.
@@ -50,7 +50,7 @@ impl Behind {
     pub fn start(file: &Arc<OwnedFd>) -> Option<Behind> {
         let shared = Arc::new(Shared { file: Arc::clone(file), state: Mutex::default(), changed: Condvar::default() });
         let theirs = Arc::clone(&shared);
-        let thread = super::spawn_thread("kvs-sync", Box::new(move || theirs.run())).ok()?;
+        let thread = threads::spawn("kvs-sync", Box::new(move || theirs.run())).ok()?;
         Some(Behind { shared, thread: Some(thread) })
     }
 
@@ -58,6 +58,12 @@ impl Behind {
     pub fn ask(&self) {
         self.shared.state.lock().asked = true;
         self.shared.changed.notify_one();
+    }
+
+    /// The first failure so far.
+    #[cfg(test)]
+    pub fn failure(&self) -> Option<Errno> {
+        self.shared.state.lock().failure
     }
 
     /// Returns when no sync is under way any more: the first failure, if there was one.
@@ -91,7 +97,13 @@ impl Shared {
                 continue;
             }
             drop(state);
-            let synced = retry(|| rustix::fs::fdatasync(&*self.file));
+            let synced = rustix::fs::fdatasync(&*self.file);
+            if synced == Err(Errno::INTR) {
+                // Nothing was decided yet.
+                state = self.state.lock();
+                state.asked = true;
+                continue;
+            }
             state = self.state.lock();
             if let Err(failure) = synced {
                 state.failure = Some(failure);

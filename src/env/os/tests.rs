@@ -295,7 +295,7 @@ fn threads_block_signals() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM, libc::SIGUSR1] {
         assert_ne!(inside & bit(signal), 0, "signal {signal} is blocked");
     }
-    for signal in SYNCHRONOUS {
+    for signal in threads::SYNCHRONOUS {
         assert_eq!(inside & bit(signal), 0, "signal {signal} is not");
     }
     assert_eq!(mask("/proc/thread-self/status"), before, "the caller's own mask is as it was");
@@ -348,4 +348,47 @@ fn a_full_disk_is_an_error_at_creation() {
     file.append(b", healed").unwrap();
     assert_eq!(bytes_of(&dir.join("a")), b"good, healed");
     OsEnv.unlink(&dir.join("a")).unwrap();
+}
+
+/// A file that grows by many megabytes is synced meanwhile, and is what was appended.
+#[test]
+fn a_file_that_is_synced_while_it_grows_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("grows");
+    let file = OsEnv::shared().create(&path).unwrap();
+    let piece = |n: u8| vec![n; 1 << 20];
+    (0..20).for_each(|n| file.append(&piece(n)).unwrap());
+    file.sync().unwrap();
+    // And again: nothing is under way any more.
+    file.append(&piece(20)).unwrap();
+    file.sync().unwrap();
+    let read = bytes_of(&path);
+    assert!(read.chunks(1 << 20).zip(0..).all(|(part, n)| part == piece(n)) && read.len() == 21 << 20);
+    // One that is given up while it is synced.
+    (0..20).for_each(|n| file.append(&piece(n)).unwrap());
+    drop(file);
+}
+
+/// A sync that fails behind the back of who appends is told by the next sync, and by every one after it, whatever the system would say.
+#[test]
+fn a_sync_that_failed_meanwhile_is_told_for_ever() {
+    // A pipe can't be synced.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let file = Arc::new(writer.into());
+    let behind = behind::Behind::start(&file).unwrap();
+    behind.ask();
+    let failure = loop {
+        // Asked and not yet begun, it ends without a sync: the file's own does it then.
+        match behind.failure() {
+            Some(failure) => break failure,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(failure, Errno::INVAL);
+    behind.ask();
+    assert_eq!(behind.finish(), Err(Errno::INVAL));
+
+    let file = OsAppend::over(std::io::pipe().unwrap().1.into(), std::path::Path::new("pipe"), 0);
+    let first = file.sync().unwrap_err().to_string();
+    assert_eq!(file.sync().unwrap_err().to_string(), first);
 }
