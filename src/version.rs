@@ -86,11 +86,6 @@ impl Version {
     pub fn slices(&self) -> impl Iterator<Item = &Slice> {
         self.runs.iter().flat_map(|run| &run.slices)
     }
-
-    /// The table with this number.
-    pub fn table(&self, number: u64) -> Option<&Arc<Table>> {
-        self.slices().map(|slice| &slice.table).find(|table| table.meta().number == number)
-    }
 }
 
 impl Run {

@@ -429,7 +429,8 @@ impl Core {
     /// Retires the tables of an older version that are not in the present one.
     fn retire_gone(&self, version: &Version) {
         let now = self.version.pin(&epoch::pin());
-        let gone = version.slices().filter(|slice| now.table(slice.table.meta().number).is_none());
+        let left: HashSet<u64> = now.slices().map(|slice| slice.table.meta().number).collect();
+        let gone = version.slices().filter(|slice| !left.contains(&slice.table.meta().number));
         let gone: BTreeMap<u16, _> = gone.map(|slice| (slice.slot, Arc::clone(slice.table.file()))).collect();
         self.retire(gone);
     }

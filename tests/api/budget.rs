@@ -66,3 +66,27 @@ fn who_can_not_wait_is_told() {
     assert_eq!(db.iter().unwrap().count(), written as usize + 2);
     assert_eq!(db.stats().stalls, 1);
 }
+
+/// Whoever writes faster than the log is flushed is slowed down before it has to wait; whoever can't wait is not.
+#[test]
+fn writers_slow_down_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { memtable_bytes_max: 256 << 10, ..super::tiny() };
+    let db = Db::open(dir.path().join("db"), options).unwrap();
+    let mut i = 0u32;
+    while db.stats().delays < 3 {
+        db.put(i.to_be_bytes(), [1; 1000]).unwrap();
+        i += 1;
+    }
+    let stats = db.stats();
+    assert!(stats.flushes > 0 && stats.delay_nanos > 0, "{stats}");
+    let mut batch = Batch::new();
+    batch.put("key", [1; 1000]);
+    let refused = loop {
+        if let Err(refused) = db.try_write(&batch, Durability::Process) {
+            break refused;
+        }
+    };
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    assert_eq!(db.stats().delays, stats.delays);
+}
