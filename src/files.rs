@@ -33,7 +33,7 @@ use crate::env::{Memory, SegmentFile, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{self, FileSalt, Header};
 use crate::sync::epoch::Guard;
-use crate::sync::{Arc, AtomicPtr, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
 
 /// How many files may live at once: an address has 16 bits for the slot.
 pub const SLOTS: usize = 1 << 16;
@@ -125,6 +125,7 @@ pub struct File {
 struct Waste {
     dead: AtomicU64,
     held: AtomicU64,
+    overwritten_counted: AtomicBool,
 }
 
 /// Somebody who waits until a file is let go of.
@@ -191,6 +192,12 @@ impl File {
     /// Bytes of its records that are not live.
     pub fn dead(&self) -> u64 {
         self.waste.dead.load(Ordering::Relaxed)
+    }
+
+    /// Records of a table that were overwritten before anybody counted are counted when the index is filled from it, and once only: it may be filled
+    /// again after it was emptied. Is this the first time?
+    pub fn count_overwritten(&self) -> bool {
+        !self.waste.overwritten_counted.swap(true, Ordering::Relaxed)
     }
 
     /// `bytes` of its records are older versions that were kept for a snapshot. They are counted as dead, too.

@@ -47,10 +47,11 @@ impl Core {
     /// Inserts the keys of a slice.
     fn fill(&self, slice: &Slice) -> Result<()> {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut dead = 0;
         slice.table.hashes(|hash, offset| {
             batch.push((hash, offset));
             if batch.len() == BATCH {
-                self.fill_batch(slice, &batch)?;
+                dead += self.fill_batch(slice, &batch)?;
                 batch.clear();
                 if self.signal.wants_segment() {
                     self.prepare_segment();
@@ -59,10 +60,15 @@ impl Core {
             }
             Ok(())
         })?;
-        self.fill_batch(slice, &batch)
+        dead += self.fill_batch(slice, &batch)?;
+        if slice.table.file().count_overwritten() {
+            slice.table.file().add_dead(dead);
+        }
+        Ok(())
     }
 
-    fn fill_batch(&self, slice: &Slice, batch: &[(u32, u64)]) -> Result<()> {
+    /// Returns the bytes of records that are not the newest of their keys.
+    fn fill_batch(&self, slice: &Slice, batch: &[(u32, u64)]) -> Result<u64> {
         let guard = epoch::pin();
         batch.iter().for_each(|(hash, _)| self.index.prefetch(whole_hash(*hash), &guard));
         let mut dead = 0;
@@ -80,8 +86,7 @@ impl Core {
                 dead += header.len() as u64;
             }
         }
-        slice.table.file().add_dead(dead);
-        Ok(())
+        Ok(dead)
     }
 
     /// Uncovers the oldest slice, while the index takes more memory than it may. False if it does not.
