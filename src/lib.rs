@@ -72,6 +72,7 @@ mod options;
 mod ranges;
 #[cfg(not(kvs_loom))]
 mod record;
+mod scratch;
 #[cfg(not(kvs_loom))]
 mod snapshot;
 mod sync;

@@ -168,7 +168,7 @@ impl<'a> Output<'a> {
                 let number = self.core.take_file_number()?;
                 let path = self.core.dir.join(table::name(number));
                 let core = self.core;
-                let builder = Builder::create(
+                let mut builder = Builder::create(
                     &*core.env,
                     &path,
                     core.database,
@@ -176,6 +176,7 @@ impl<'a> Output<'a> {
                     number,
                     core.options.block_bytes as u32,
                 )?;
+                builder.expect(self.table_bytes);
                 self.open.insert(Open { builder, path, held: 0, deletes: 0 })
             }
         };

@@ -17,6 +17,7 @@ use crate::files::File;
 use crate::log::frame;
 use crate::merging::{prefix_after, shared_prefix};
 use crate::record::{Header, Kind, Seq};
+use crate::scratch;
 use crate::sync::Arc;
 
 /// One fence for so many records.
@@ -25,14 +26,8 @@ const FENCE_EVERY: usize = 8;
 const PREFETCH_AHEAD: usize = 8;
 /// How much of one record is prefetched at most; of a longer one the CPU fetches the rest in sequence by itself.
 const FETCH_BYTES_MAX: u64 = 512;
-/// Fewer bytes than most records take in a log. Room for pairs that do not come is pages that are never touched.
+/// Fewer bytes than most records take in a log.
 const RECORD_BYTES_USUAL: u64 = 64;
-/// Scratch for this many pairs may stay with the allocator (128 KiB).
-const SCRATCH_KEPT: u64 = 8 << 10;
-/// Scratch for more must go back to the system, or megabytes stay behind: room for so many pairs is over the 32 MiB above which
-/// glibc's malloc always maps and unmaps (`DEFAULT_MMAP_THRESHOLD_MAX`), whatever it has learnt from earlier frees.
-const SCRATCH_MAPPED: u64 = (33 << 20) / size_of::<(u64, u32)>() as u64;
-
 /// Some of a segment's records, in order.
 #[derive(Debug)]
 pub struct Run {
@@ -66,8 +61,7 @@ impl Run {
     /// Sorts all records in the frames of `from..to`, range deletes left out: they are no versions of a key.
     pub fn sort(file: &Arc<File>, from: u64, to: u64) -> Result<Run> {
         let mut sorting = Sorting::new(file);
-        let usual = to.saturating_sub(from) / RECORD_BYTES_USUAL;
-        sorting.pairs.reserve(if usual < SCRATCH_KEPT { usual } else { usual.max(SCRATCH_MAPPED) } as usize);
+        sorting.pairs = scratch::list(to.saturating_sub(from) / RECORD_BYTES_USUAL);
         let mut failed = None;
         frame::walk(file, from, to, |offset, bytes, header| {
             failed = sorting.add(offset, bytes, header).err();

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::merging::shared_prefix;
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
+use crate::scratch;
 use crate::table::fences::{self, Fence};
 use crate::table::footer::{self, FOOTER_BYTES, Footer};
 use crate::table::hashes::Keyed;
@@ -30,6 +31,8 @@ use crate::table::{BLOCK_BYTES_MAX, HEADER_BYTES, Meta, TABLE_BYTES_MAX, block, 
 
 /// What is gathered before it is appended to the file.
 const PIECE_BYTES: usize = 1 << 20;
+/// Fewer bytes than most records take.
+const RECORD_BYTES_USUAL: u64 = 64;
 /// A longer record is appended from where it stands.
 const COPIED_BYTES_MAX: usize = 256 << 10;
 
@@ -100,6 +103,11 @@ impl Builder {
                 purged_seq: 0,
             },
         })
+    }
+
+    /// Tells that it will hold about so many bytes.
+    pub fn expect(&mut self, bytes: u64) {
+        self.keys = scratch::list(bytes / RECORD_BYTES_USUAL);
     }
 
     /// Where the next byte goes.
