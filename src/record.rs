@@ -79,7 +79,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the header of the record at the start of `bytes` and checks that the record lies within them.
-    #[inline]
+    #[inline(always)]
     pub fn decode(bytes: &[u8]) -> Option<Header> {
         let checksum = coding::get_u32(bytes, 0)?;
         let seq_kind = coding::get_u64(bytes, 4)?;

@@ -191,7 +191,15 @@ impl TableCursor {
     /// The value of the record it stands on; empty if it ran out.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        self.entry.as_ref().map_or(&[], |entry| self.value_of(entry))
+        self.entry.as_ref().map_or(&[], |entry| self.here(entry, entry.header.value_at(), entry.header.value_len))
+    }
+
+    /// A part of the record that it stands on, which is in the present window.
+    #[inline]
+    fn here(&self, entry: &Stored, from: usize, len: u32) -> &[u8] {
+        let at = entry.offset.wrapping_sub(self.window.from) as usize;
+        let from = at.wrapping_add(from);
+        self.window.region.bytes().get(from..from.wrapping_add(len as usize)).unwrap_or(&[])
     }
 
     /// A record's value.
@@ -370,7 +378,7 @@ impl Source for TableCursor {
 
     #[inline]
     fn key(&self) -> &[u8] {
-        self.entry.as_ref().map_or(&[], |entry| self.key_of(entry))
+        self.entry.as_ref().map_or(&[], |entry| self.here(entry, entry.header.key_at as usize, entry.header.key_len))
     }
 
     #[inline]
