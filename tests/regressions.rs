@@ -5,6 +5,7 @@
 mod crew;
 
 mod regressions {
+    mod a_merge_that_somebody_waits_for;
     mod durability;
     mod earlier_put_of_a_batch;
     mod unwritten_tail_at_rotation;

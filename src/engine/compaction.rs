@@ -338,7 +338,7 @@ impl Core {
         let mut told = 0;
         let left = output.take(&mut merging, &mut retention, false, |read| {
             self.merged_since_flush.fetch_add(read - std::mem::replace(&mut told, read), Ordering::Relaxed);
-            self.breathe()
+            self.breathe(job.whole)
         })?;
         self.merged_since_flush.fetch_add(output.bytes_read - told, Ordering::Relaxed);
         drop(merging);
@@ -396,14 +396,14 @@ impl Core {
         self.behind_percent() > BEHIND_PERCENT
     }
 
-    /// Must merges do more before the next flush? Then writers wait, sooner or later: they go no faster than what they write can be merged.
-    pub(crate) fn merges_first(&self) -> bool {
+    /// Must merges do more before the next flush? Then writers wait, sooner or later: they go no faster than what they write can be
+    /// merged. `asked`: somebody waits for the merge under way; writers at full speed would hold it up until merges are behind.
+    pub(crate) fn merges_first(&self, asked: bool) -> bool {
         let flushed = self.last_flush_bytes.load(Ordering::Relaxed);
         let merged = self.merged_since_flush.load(Ordering::Relaxed);
-        if merged >= flushed.saturating_mul(MERGED_PERCENT_MOST) / 100 {
-            return false;
-        }
-        merged < flushed.saturating_mul(merged_percent(self.behind_percent())) / 100
+        let less_than = |percent: u64| merged < flushed.saturating_mul(percent) / 100;
+        (asked && less_than(MERGED_PERCENT_LEAST))
+            || (less_than(MERGED_PERCENT_MOST) && less_than(merged_percent(self.behind_percent())))
     }
 
     /// A job has come to its end: no run of it but the oldest has a key left in its range. Slices that they still have there are empty.
@@ -435,12 +435,12 @@ impl Core {
         self.retire(gone);
     }
 
-    /// What is more urgent than a merge.
-    fn breathe(&self) -> Result<()> {
+    /// What is more urgent than a merge, which somebody waits for if `asked`.
+    fn breathe(&self, asked: bool) -> Result<()> {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
-        if self.flush_is_due() && !self.merges_first() {
+        if self.flush_is_due() && !self.merges_first(asked) {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
         }

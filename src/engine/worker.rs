@@ -6,7 +6,7 @@
 //!  stop        the store closes
 //!  segment     the active segment is half full: prepare the next
 //!  flush       enough is sealed, or somebody waits for it; but if merges are behind, they come first in turn    flush.rs
-//!  free        what readers have left behind; user threads free nothing        tables.rs, index.rs
+//!  free        what readers have left behind; user threads free nothing. No piece of work of its own.   tables.rs, index.rs
 //!  asked for   merge a range that a caller named                               compaction.rs
 //!  cover       fill the index from tables after an open, or shrink it          coverage.rs
 //!  merge       a step of the merge under way, or of one that is picked         compaction.rs
@@ -19,6 +19,9 @@
 //! Whoever does such work holds `background`: the worker, or, in environments without threads, the thread that would wait for it.
 //! The worker holds the core, not the handle, so it keeps nothing open: the last handle stops and joins it. Tests without
 //! threads step it ([`Core::work`]).
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -84,7 +87,7 @@ impl Core {
             self.prepare_segment();
             return true;
         }
-        if self.flush_is_due() && self.merges_first() && matches!(self.merge_some(background, false), Ok(true)) {
+        if self.flush_is_due() && self.merges_first(false) && matches!(self.merge_some(background, false), Ok(true)) {
             self.free_retired();
             return true;
         }
@@ -109,9 +112,10 @@ impl Core {
             self.room.tell(None);
             return true;
         }
-        if self.signal.take(GARBAGE) {
+        // This is not the piece that comes between two flushes: readers and flushes make garbage all the time.
+        let has_freed = self.signal.take(GARBAGE);
+        if has_freed {
             self.free_retired();
-            return true;
         }
         if self.signal.take(COMPACT) {
             self.compact_asked(background);
@@ -128,7 +132,7 @@ impl Core {
             self.sort_sealed();
             return true;
         }
-        has_flushed
+        has_flushed || has_freed
     }
 
     /// Is so much sealed that it should become a table, or does somebody wait for it?
