@@ -1,12 +1,12 @@
 //! No reader ever sees half a batch.
 //!
 //! Two writers write batches that set the same number under sixteen keys (all over the index's partitions), or delete
-//! them all; single puts between them move the batches through segments. Whoever looks at all keys at one moment must find
+//! them all, one by one or as a range; single puts between them move the batches through segments. Whoever looks at all keys at one moment must find
 //! them equal: by snapshot, by `get_many`, by iterators forward and backward.
 
 use kvs::{Batch, LogBackend};
 
-use super::{Writing, scaled, store};
+use super::{Writing, churn, scaled, store};
 use crate::common::{self, Rng};
 use crate::crew::{self, Task};
 
@@ -21,26 +21,33 @@ fn all_equal(what: &str, values: &[Option<Vec<u8>>]) {
     assert!(values.iter().all(|value| *value == values[0]), "half a batch, by {what}: {values:?}");
 }
 
-#[test]
-fn no_half_batch_is_seen() {
-    let seed = common::seed(31);
-    let (_dir, db) = store(LogBackend::Auto);
+fn run(seed: u64, backend: LogBackend) {
+    let (_dir, db) = store(backend);
     let writing = Writing::default();
     let guard = writing.guard();
     let writer = |id: u64| {
         let (db, guard) = (db.clone(), guard.clone());
         move || {
             let mut rng = Rng::new(seed + id);
-            for i in 0..scaled(10_000) {
+            for i in 0..scaled(4000) {
                 let mut batch = Batch::new();
                 let value = [id.to_le_bytes(), i.to_le_bytes()].concat().repeat(1 + rng.below(4) as usize);
-                let delete = rng.one_in(6);
-                for key in keys() {
-                    if delete {
-                        batch.delete(key)
-                    } else {
-                        batch.put(key, &value)
-                    };
+                match rng.below(12) {
+                    0 | 1 => keys().iter().for_each(|key| {
+                        batch.delete(key);
+                    }),
+                    2 => {
+                        batch.delete_range("batch".."batch!");
+                    }
+                    // A range delete and what comes after it in the same batch.
+                    way => {
+                        if way == 3 {
+                            batch.delete_range("batch".."batch!");
+                        }
+                        keys().iter().for_each(|key| {
+                            batch.put(key, &value);
+                        });
+                    }
                 }
                 db.write(&batch).unwrap();
                 db.put(format!("fresh {id} {i}"), vec![0; rng.below(300) as usize]).unwrap();
@@ -87,6 +94,17 @@ fn no_half_batch_is_seen() {
     };
     let mut tasks: Vec<Task> = crew::tasks(2, writer).collect();
     tasks.extend(crew::tasks(4, reader));
+    tasks.push(churn(&db, &writing, seed));
     drop(guard);
     crew::run(tasks);
+}
+
+#[test]
+fn no_half_batch_is_seen_mapped() {
+    run(common::seed(31), LogBackend::Mapped);
+}
+
+#[test]
+fn no_half_batch_is_seen_positioned() {
+    run(common::seed(32), LogBackend::Positioned);
 }

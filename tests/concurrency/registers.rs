@@ -1,19 +1,19 @@
 //! Every key is a register: what gets return, by whichever read, is linearizable under concurrent writers.
 //!
-//! Four writers put, batch and delete a few hot keys with values that nobody else writes, and make the index grow with
-//! fresh keys; four readers read by every way there is. All take stamps from one clock before a call and after it, and
-//! the checker judges each key's history.
+//! Four writers put, batch and delete a few hot keys, alone and by range, with values that nobody else writes, and make the index grow with
+//! fresh keys; four readers read by every way there is, and hold on to some of what they read. All take stamps from one clock before a call
+//! and after it, and the checker judges each key's history. Hot keys are moved all the time, by flushes and by merges.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kvs::{Batch, Db, Durability, LogBackend};
+use kvs::{Batch, Db, Durability, LogBackend, Value};
 use parking_lot::Mutex;
 
 use super::history::{Op, check};
-use super::{scaled, store};
+use super::{Writing, churn, scaled, store};
 use crate::common::{self, Rng};
-use crate::crew;
+use crate::crew::{self, Task};
 
 const KEYS: u64 = 4;
 
@@ -50,7 +50,7 @@ fn write(db: &Db, rng: &mut Rng, key: &str, number: u64) -> u64 {
     number
 }
 
-fn read(db: &Db, rng: &mut Rng, key: &str, buffer: &mut Vec<u8>) -> u64 {
+fn read(db: &Db, rng: &mut Rng, key: &str, buffer: &mut Vec<u8>, held: &mut Vec<(Value, u64)>) -> u64 {
     match rng.below(10) {
         0 => number(db.get_owned(key).unwrap().as_deref()),
         1 => number(db.get_into(key, buffer).unwrap().then_some(buffer.as_slice())),
@@ -61,7 +61,14 @@ fn read(db: &Db, rng: &mut Rng, key: &str, buffer: &mut Vec<u8>) -> u64 {
             let there = iter.seek_to_first().unwrap() && iter.key() == key.as_bytes();
             number(there.then(|| iter.value()))
         }
-        _ => number(db.get(key).unwrap().as_deref()),
+        _ => {
+            let value = db.get(key).unwrap();
+            let found = number(value.as_deref());
+            if let Some(value) = value.filter(|_| rng.one_in(16)) {
+                held.push((value, found));
+            }
+            found
+        }
     }
 }
 
@@ -69,33 +76,58 @@ fn run(seed: u64, backend: LogBackend) {
     let (_dir, db) = store(backend);
     let clock = Arc::new(AtomicU64::new(0));
     let histories: Arc<Mutex<Vec<Vec<Op>>>> = Arc::new(Mutex::new(vec![Vec::new(); KEYS as usize]));
-    let ops = scaled(20_000);
+    let ops = scaled(12_000);
+    let writing = Writing::default();
+    let guard = writing.guard();
     let worker = |client: u64| {
         let (db, clock, histories) = (db.clone(), Arc::clone(&clock), Arc::clone(&histories));
+        let is_write = client < 4;
+        let (writing, guard) = (writing.clone(), is_write.then(|| guard.clone()));
         move || {
             let mut rng = Rng::new(seed ^ client << 32);
             let mut own = vec![Vec::new(); KEYS as usize];
             let mut buffer = Vec::new();
-            for i in 0..ops {
+            let mut held = Vec::new();
+            for i in 0.. {
+                if if is_write { i == ops } else { i >= ops && writing.is_over() } {
+                    break;
+                }
                 let at = rng.below(KEYS);
-                let is_write = client < 4;
+                // Up to but without this one.
+                let to = if is_write && rng.one_in(32) { at + 1 + rng.below(KEYS - at) } else { at };
                 // Sequentially consistent: one order of all stamps that agrees with every thread's own.
                 let invoked = clock.fetch_add(1, Ordering::SeqCst);
-                let value = if is_write {
+                let value = if to > at {
+                    db.delete_range(key(at)..key(to)).unwrap();
+                    0
+                } else if is_write {
                     write(&db, &mut rng, &key(at), (client + 1) << 32 | (i + 1))
                 } else {
-                    read(&db, &mut rng, &key(at), &mut buffer)
+                    read(&db, &mut rng, &key(at), &mut buffer, &mut held)
                 };
                 let returned = clock.fetch_add(1, Ordering::SeqCst);
-                own[at as usize].push(Op { client: client as u32, invoked, returned, is_write, value });
+                // Reads may be left out of a history, and readers are faster than writers.
+                if is_write || i < ops || rng.one_in(32) {
+                    for at in at..to.max(at + 1) {
+                        own[at as usize].push(Op { client: client as u32, invoked, returned, is_write, value });
+                    }
+                }
+                if held.len() == 100 {
+                    held.drain(..).for_each(|(value, found)| assert_eq!(number(Some(&value)), found, "a held value"));
+                }
             }
+            drop(guard);
             for (all, own) in histories.lock().iter_mut().zip(own) {
                 all.extend(own);
             }
         }
     };
-    crew::run(crew::tasks(8, worker).collect());
-    assert!(db.stats().rotations > ops / 200, "hardly a rotation");
+    let mut tasks: Vec<Task> = crew::tasks(8, worker).collect();
+    tasks.push(churn(&db, &writing, seed));
+    drop(guard);
+    crew::run(tasks);
+    let stats = db.stats();
+    assert!(stats.rotations > ops / 200 && stats.flushes > ops / 2000 && stats.merge_steps > ops / 2000, "{stats}");
     let mut overlapping = 0;
     for (i, history) in histories.lock().iter_mut().enumerate() {
         assert!(history.iter().any(|op| !op.is_write && op.value != 0));
@@ -107,7 +139,7 @@ fn run(seed: u64, backend: LogBackend) {
         history.sort_by_key(|op| op.invoked);
         overlapping += history.windows(2).filter(|pair| pair[1].invoked < pair[0].returned).count() as u64;
     }
-    println!("{} of {} operations overlapped their predecessor on the key", overlapping, 8 * ops);
+    println!("{overlapping} operations overlapped their predecessor on the key");
     assert!(overlapping > 20, "the threads ran one after the other");
     db.verify().unwrap();
 }
