@@ -8,5 +8,6 @@ mod regressions {
     mod a_merge_that_somebody_waits_for;
     mod durability;
     mod earlier_put_of_a_batch;
+    mod estimate_that_poisoned;
     mod unwritten_tail_at_rotation;
 }

@@ -127,7 +127,7 @@ impl Core {
         self.raise_durable(last_seq);
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
         self.repoint(&output.built, &slices, &output.gone, true)?;
-        self.count_hidden(version.ranges.iter().filter(|range| range.seq > flushed_before && range.seq <= last_seq))?;
+        self.count_hidden(version.ranges.iter().filter(|range| range.seq > flushed_before && range.seq <= last_seq));
         self.let_logs_go(&inputs, start);
         self.retire(inputs.iter().map(|memtable| (memtable.slot, Arc::clone(&memtable.file))));
         // Relaxed: statistics.
@@ -138,18 +138,18 @@ impl Core {
         Ok(true)
     }
 
-    /// What these range deletes hide in tables is dead: an estimate, exact to a block.
-    fn count_hidden<'a>(&self, ranges: impl Iterator<Item = &'a RangeDelete>) -> Result<()> {
+    /// What these range deletes hide in tables is dead: an estimate, exact to a block. Where a table is damaged nothing is counted: that
+    /// is for those to tell who read it.
+    fn count_hidden<'a>(&self, ranges: impl Iterator<Item = &'a RangeDelete>) {
         let version = self.version.pin(&epoch::pin());
         for range in ranges {
             for slice in version.slices().filter(|slice| slice.table.meta().first_seq < range.seq) {
                 if let Some(part) = slice.clip(Some(&range.start), Some(&range.stop)) {
-                    let bytes = part.table.bytes_between(part.low.as_deref(), part.high.as_deref())?;
+                    let bytes = part.table.bytes_between(part.low.as_deref(), part.high.as_deref()).unwrap_or(0);
                     part.table.file().add_dead(bytes);
                 }
             }
         }
-        Ok(())
     }
 
     /// These segments count no longer; the flush that took them started at `start`.
