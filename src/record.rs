@@ -39,8 +39,10 @@ const FIXED_BYTES: usize = 12;
 pub const HEADER_BYTES_MAX: usize = FIXED_BYTES + 2 * coding::VARINT32_BYTES_MAX;
 
 // Digits of the fractional part of the golden ratio, of sqrt 3 and of sqrt 5, made odd: nothing up a sleeve.
-const CONTENT: u64 = 0x9e37_79b9_7f4a_7c15;
-const PLACE: u64 = 0xbb67_ae85_84ca_a73b;
+/// For what is in a record.
+pub const CONTENT: u64 = 0x9e37_79b9_7f4a_7c15;
+/// For where it is.
+pub const PLACE: u64 = 0xbb67_ae85_84ca_a73b;
 const FILE: u64 = 0x3c6e_f372_fe94_f82b;
 
 /// What a record does to its key.

@@ -9,5 +9,6 @@ mod regressions {
     mod durability;
     mod earlier_put_of_a_batch;
     mod estimate_that_poisoned;
+    mod table_of_another_life;
     mod unwritten_tail_at_rotation;
 }

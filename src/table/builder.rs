@@ -25,7 +25,7 @@ use crate::merging::shared_prefix;
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
 use crate::scratch;
 use crate::table::fences::{self, Fence};
-use crate::table::footer::{self, FOOTER_BYTES, Footer};
+use crate::table::footer::{self, FOOTER_BYTES, Footer, RecordsCheck};
 use crate::table::hashes::Keyed;
 use crate::table::{BLOCK_BYTES_MAX, HEADER_BYTES, Meta, TABLE_BYTES_MAX, block, check_of, hashes, properties};
 
@@ -57,6 +57,7 @@ pub struct Builder {
     keys: Vec<Keyed>,
     last_key: Vec<u8>,
     last_seq: Seq,
+    records_check: RecordsCheck,
     /// What is known so far.
     meta: Meta,
 }
@@ -88,6 +89,7 @@ impl Builder {
             keys: Vec::new(),
             last_key: Vec::new(),
             last_seq: 0,
+            records_check: RecordsCheck::NONE,
             meta: Meta {
                 number,
                 len: 0,
@@ -187,6 +189,7 @@ impl Builder {
     fn append_record(&mut self, from: FileSalt, bytes: &[u8], header: &Header, offset: u64, at: u64) -> Result<()> {
         let checksum = record::moved(header.checksum, (from, offset), (self.salt, at));
         let (content, padding) = (header.unpadded_len(), header.len() - header.unpadded_len());
+        self.records_check.add(checksum);
         self.piece.extend_from_slice(&checksum.to_le_bytes());
         if content <= COPIED_BYTES_MAX {
             self.piece.extend_from_slice(&bytes[4..content]);
@@ -269,6 +272,7 @@ impl Builder {
             fences_check,
             index_check,
             properties_check,
+            records_check: self.records_check.get(),
         };
         let (bytes, check) = footer.encode(self.salt, self.position());
         self.piece.extend_from_slice(&bytes);

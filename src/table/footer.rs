@@ -3,8 +3,8 @@
 //! The sections follow each other without a gap, and the footer's counts say how long each must be. So a footer
 //! that is accepted describes the whole file, and nothing in it needs to be bounded again.
 
-use crate::coding::{get_u32, get_u64};
-use crate::record::FileSalt;
+use crate::coding::{self, get_u32, get_u64};
+use crate::record::{CONTENT, FileSalt, PLACE};
 use crate::table::block::BLOCK_BYTES_LEAST;
 use crate::table::{HEADER_BYTES, Meta, TABLE_BYTES_MAX, check_of, fences, hashes};
 
@@ -90,6 +90,31 @@ pub struct Footer {
     pub fences_check: u32,
     pub index_check: u32,
     pub properties_check: u32,
+    /// Of all records: see [`RecordsCheck`].
+    pub records_check: u32,
+}
+
+/// The check of a table's records: over their checksums, in order.
+///
+/// Nothing else in the footer depends on what stands in values. The manifest remembers the footer's check, so with this a table of
+/// another life of the store is refused, even if its keys, numbers and lengths are the same.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordsCheck(u64);
+
+impl RecordsCheck {
+    /// Of no record.
+    pub const NONE: RecordsCheck = RecordsCheck(CONTENT);
+
+    /// With one more record.
+    #[inline]
+    pub fn add(&mut self, checksum: u32) {
+        self.0 = coding::fold(self.0 ^ u64::from(checksum), PLACE);
+    }
+
+    /// As it stands in the footer.
+    pub fn get(self) -> u32 {
+        coding::half(self.0)
+    }
 }
 
 impl Footer {
@@ -112,6 +137,7 @@ impl Footer {
         out[64..68].copy_from_slice(&self.fences_check.to_le_bytes());
         out[68..72].copy_from_slice(&self.index_check.to_le_bytes());
         out[72..76].copy_from_slice(&self.properties_check.to_le_bytes());
+        out[76..80].copy_from_slice(&self.records_check.to_le_bytes());
         let check = check_of(&out[..FOOTER_CHECKED], salt, offset);
         out[88..92].copy_from_slice(&check.to_le_bytes());
         out[96..].copy_from_slice(&END_MAGIC);
@@ -126,7 +152,7 @@ impl Footer {
         }
         let check = check_of(&bytes[..FOOTER_CHECKED], salt, offset);
         let zeros = |from: usize, to: usize| bytes[from..to].iter().all(|&b| b == 0);
-        if get_u32(bytes, 88) != Some(check) || !zeros(76, 88) || !zeros(92, 96) {
+        if get_u32(bytes, 88) != Some(check) || !zeros(80, 88) || !zeros(92, 96) {
             return Err("the table's footer is damaged");
         }
         let word = |at| get_u64(bytes, at).unwrap_or(0);
@@ -143,6 +169,7 @@ impl Footer {
             fences_check: half(64),
             index_check: half(68),
             properties_check: half(72),
+            records_check: half(76),
         };
         if !footer.tiles(offset) {
             return Err("the table's footer describes another file");

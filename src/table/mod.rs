@@ -11,8 +11,8 @@
 //! hash index := (first hash32 of the page u32 | check of the page u32)*pages
 //! properties := encoded by bincode 2 (standard configuration) | zeros to a multiple of 8
 //! footer     := blocks u64 | records u64 | keys u64 | offsets of fences, pages, index, properties u64*4
-//!               | length of the properties u64 | check of the fences u32 | of the index u32 | of the properties u32 | 0 u32
-//!               | check u32 | 0 u32 | magic 8
+//!               | length of the properties u64 | check of the fences u32 | of the index u32 | of the properties u32
+//!               | of the records u32 | zeros to 88 | check u32 | 0 u32 | magic 8
 //! ```
 //!
 //! * Records ascend by key, versions of one key newest first. A record looks as it does in a log, so moving it here costs a

@@ -16,7 +16,7 @@ use crate::merging::{prefix_after, shared_prefix};
 use crate::record::{Header, Kind, SEQ_MAX, Seq};
 use crate::table::block::Layout;
 use crate::table::fences::Fences;
-use crate::table::footer::{FOOTER_BYTES, Footer};
+use crate::table::footer::{FOOTER_BYTES, Footer, RecordsCheck};
 use crate::table::hashes::{self, HashIndex, PAGE_BYTES, PAGE_ENTRIES};
 use crate::table::reader::{Table, read_ends};
 use crate::table::{HEADER_BYTES, Meta, check_of, properties};
@@ -57,6 +57,7 @@ struct Counts {
     last_seq: Seq,
     /// Of the record before.
     seq: Seq,
+    check: RecordsCheck,
 }
 
 impl Verifying<'_> {
@@ -103,7 +104,8 @@ impl Verifying<'_> {
     }
 
     fn blocks(&mut self, fences: &Fences, shared: usize) -> Result<()> {
-        let mut counts = Counts { records: 0, deletes: 0, first_seq: SEQ_MAX, last_seq: 0, seq: 0 };
+        let mut counts =
+            Counts { records: 0, deletes: 0, first_seq: SEQ_MAX, last_seq: 0, seq: 0, check: RecordsCheck::NONE };
         let mut block = 0;
         while block < fences.blocks() {
             let (from, one) = fences.bounds(block);
@@ -122,7 +124,8 @@ impl Verifying<'_> {
         let meta = self.meta;
         let told = (meta.records, meta.deletes, meta.keys, meta.first_seq, meta.last_seq);
         let keys = self.entries.len() as u64;
-        if told != (counts.records, counts.deletes, keys, counts.first_seq, counts.last_seq) {
+        let found = (counts.records, counts.deletes, keys, counts.first_seq, counts.last_seq);
+        if told != found || counts.check.get() != self.footer.records_check {
             return Err(self
                 .file
                 .corrupt(HEADER_BYTES as u64, "the table's records are not those that it was written with"));
@@ -176,6 +179,7 @@ impl Verifying<'_> {
             return Err(self.file.corrupt(offset, "the table's records are not in order"));
         }
         counts.records += 1;
+        counts.check.add(header.checksum);
         counts.deletes += u64::from(header.kind == Kind::Delete);
         counts.first_seq = counts.first_seq.min(seq);
         counts.last_seq = counts.last_seq.max(seq);
