@@ -15,8 +15,12 @@
 mod common;
 #[path = "corruption/foreign.rs"]
 mod foreign;
+#[path = "common/format.rs"]
+mod format;
 #[path = "crash/history.rs"]
 mod history;
+#[path = "corruption/rot.rs"]
+mod rot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
