@@ -22,12 +22,9 @@ mod api {
 
     use std::path::Path;
 
-    use kvs::{Db, Iter, Options, Result, Snapshot};
+    use kvs::{Db, Iter, Result, Snapshot};
 
-    /// Tiny segments, so that a handful of writes spans several.
-    pub fn tiny() -> Options {
-        Options { segment_bytes_min: 4 << 10, segment_bytes_max: 16 << 10, ..Options::default() }
-    }
+    pub use super::common::tiny;
 
     pub fn open(path: impl AsRef<Path>) -> Db {
         Db::open(path, tiny()).unwrap()
@@ -76,12 +73,12 @@ fn child_entry() {
     let Some((role, store)) = child::role() else { return };
     match role.as_str() {
         "hold" => {
-            let db = kvs::Db::open(&store, kvs::Options::default()).unwrap();
+            let db = kvs::Db::open(&store, common::tiny()).unwrap();
             child::ready_and_wait();
             db.close().unwrap();
         }
         "hold read-only" => {
-            let db = kvs::Db::open(&store, kvs::Options { read_only: true, ..Default::default() }).unwrap();
+            let db = kvs::Db::open(&store, kvs::Options { read_only: true, ..common::tiny() }).unwrap();
             child::ready_and_wait();
             db.close().unwrap();
         }
@@ -106,7 +103,7 @@ mod api_child {
         assert!(refused.is_err(), "the medium is not read-only");
         let writer = Db::open(store, Options::default()).unwrap_err();
         assert!(matches!(writer.kind(), ErrorKind::ReadOnly | ErrorKind::Io), "{writer:?}");
-        let db = Db::open(store, Options { read_only: true, ..Options::default() }).unwrap();
+        let db = Db::open(store, Options { read_only: true, ..super::common::tiny() }).unwrap();
         for i in 0..2000u32 {
             assert_eq!(db.get(i.to_be_bytes()).unwrap().as_deref(), Some(format!("value {i}").as_bytes()));
         }

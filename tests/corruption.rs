@@ -48,7 +48,7 @@ fn no_large_allocations() {
 fn store(seed: u64, log_backend: LogBackend, recorded: bool) -> (SimEnv, Options, History) {
     no_large_allocations();
     let mut rng = Rng::new(seed);
-    let options = Options { log_backend, segment_bytes_min: 4 << 10, segment_bytes_max: 4 << 10, ..Options::default() };
+    let options = Options { log_backend, segment_bytes_min: 4 << 10, segment_bytes_max: 4 << 10, ..common::tiny() };
     let sim = SimEnv::new(rng.next());
     let mut history = History::default();
     let db = open(&sim, &options).unwrap();

@@ -380,7 +380,7 @@ fn run(scenario: &Scenario, seed: u64, backend: LogBackend, n: u64, fault: Fault
             log_backend: backend,
             segment_bytes_min: 4 << 10,
             segment_bytes_max: 8 << 10,
-            ..Options::default()
+            ..common::tiny()
         },
         history: History::default(),
         db: None,

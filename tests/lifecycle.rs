@@ -25,7 +25,7 @@ mod lifecycle {
     }
 
     pub fn tiny(log_backend: LogBackend) -> Options {
-        Options { segment_bytes_min: 4 << 10, segment_bytes_max: 16 << 10, log_backend, ..Options::default() }
+        Options { log_backend, ..super::common::tiny() }
     }
 
     /// What this process holds: the engine's threads, and descriptors and mappings that name something under `dir`.

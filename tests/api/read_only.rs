@@ -6,7 +6,7 @@ use super::{contents, open, pairs, value};
 use crate::child;
 
 fn read_only() -> Options {
-    Options { read_only: true, ..Options::default() }
+    Options { read_only: true, ..super::tiny() }
 }
 
 /// Any number of read-only opens at once, here and in other processes; a writer is refused beside them.

@@ -36,6 +36,20 @@ impl Rng {
     }
 }
 
+/// Budgets of a few KiB, so that a handful of writes spans several segments, and some more are flushed and merged.
+pub fn tiny() -> kvs::Options {
+    kvs::Options {
+        segment_bytes_min: 4 << 10,
+        segment_bytes_max: 16 << 10,
+        memtable_bytes_max: 64 << 10,
+        table_bytes_max: 16 << 10,
+        block_bytes: 512,
+        cache_bytes: 16 << 10,
+        runs_max: 3,
+        ..kvs::Options::default()
+    }
+}
+
 /// The seed of this run: `KVS_SEED`, or `default`. Printed, so that a failure can be repeated.
 pub fn seed(default: u64) -> u64 {
     let seed = std::env::var("KVS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(default);

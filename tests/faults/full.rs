@@ -24,12 +24,7 @@ fn c12_a_full_disk_heals_simulated() {
     for case in 0..common::scale("KVS_FULL_CASES", 300) {
         let backend = [LogBackend::Mapped, LogBackend::Positioned][(case % 2) as usize];
         let mapped = backend == LogBackend::Mapped;
-        let options = Options {
-            log_backend: backend,
-            segment_bytes_min: 4 << 10,
-            segment_bytes_max: 16 << 10,
-            ..Options::default()
-        };
+        let options = Options { log_backend: backend, ..common::tiny() };
         let sim = SimEnv::new(rng.next());
         sim.set_reserves(rng.one_in(2));
         let context = || format!("seed {seed}, case {case}, {backend:?}");
