@@ -61,14 +61,20 @@ impl Truth {
         &self.0[self.0.len() - 1]
     }
 
+    /// Deletes all keys from `start` up to but without `stop`.
+    fn delete_range(&mut self, db: &Db, start: &[u8], stop: &[u8]) {
+        db.delete_range(start..stop).unwrap();
+        let mut map = self.last().clone();
+        map.retain(|key, _| &key[..] < start || &key[..] >= stop);
+        self.0.push(map);
+    }
+
     /// One random write, made and noted.
     fn write(&mut self, db: &Db, rng: &mut Rng) {
         let (mut map, key, n) = (self.last().clone(), key(rng.below(KEYS)), self.0.len());
         match rng.below(40) {
             0 => {
-                let stop = [&key[..], b"2"].concat();
-                db.delete_range(&key[..]..&stop).unwrap();
-                map.retain(|k, _| *k < key || *k >= stop);
+                return self.delete_range(db, &key, &[&key[..], b"2"].concat());
             }
             1..7 => {
                 db.delete(&key).unwrap();
@@ -117,9 +123,14 @@ fn victim(seed: u64, recorded: bool) -> Victim {
     let (mut truth, mut past) = (Truth(vec![Map::new()]), Past::new());
     let sim = SimEnv::new(rng.next());
     let db = open(&sim, &options(TableIo::Mapped)).unwrap();
-    for _ in 0..4 {
+    for round in 0..4 {
         for _ in 0..50 {
             truth.write(&db, &mut rng);
+        }
+        if round > 0 {
+            // Where older tables have keys.
+            let start = format!("common/0{round}");
+            truth.delete_range(&db, start.as_bytes(), &[start.as_bytes(), b"4"].concat());
         }
         note(&mut past, &sim);
         db.flush().unwrap();
@@ -148,8 +159,7 @@ fn victim(seed: u64, recorded: bool) -> Victim {
     }
     note(&mut past, &sim);
     let key = key(30);
-    db.delete_range(&key[..]..&[&key[..], b"1"].concat()).unwrap();
-    truth.0.push(truth.last().iter().filter(|pair| *pair.0 != key).map(|(k, v)| (k.clone(), v.clone())).collect());
+    truth.delete_range(&db, &key, &[&key[..], b"1"].concat());
     db.put_with("last", "one", Durability::Sync).unwrap();
     truth.0.push(truth.last().clone());
     truth.0.last_mut().unwrap().insert(b"last".to_vec(), b"one".to_vec());
@@ -388,7 +398,7 @@ fn rot_is_never_a_wrong_answer_and_verify_finds_it() {
             let named: Vec<&Path> = if is_log { all_logs.iter().map(|p| &***p).collect() } else { vec![&path] };
             // Of a log, what stands behind its end is the one part of the store that says nothing.
             let end = ends.get(&*path).copied().unwrap_or(if path.ends_with("LOCK") { 0 } else { u64::MAX });
-            let mut at = rng.below(stride(19) as u64);
+            let mut at = rng.below(stride(13) as u64);
             while at < victim.sim.read_file(&path).unwrap().len() as u64 {
                 let from = rng.below(8);
                 for bit in (from..from + bits).map(|bit| (bit % 8) as u32) {
@@ -403,7 +413,7 @@ fn rot_is_never_a_wrong_answer_and_verify_finds_it() {
                     }
                     n += 1;
                 }
-                at += stride(19) as u64;
+                at += stride(13) as u64;
             }
         }
         println!("recorded {recorded}: {n} flips, {outcomes:?}");
@@ -488,7 +498,7 @@ fn what_stands_in_anothers_place_is_never_believed() {
         let bytes = victim.sim.read_file(&path).unwrap();
         let blocks: Vec<_> = table.blocks.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
         for i in 0..blocks.len() {
-            for j in (0..i).step_by(stride(3)) {
+            for j in 0..i {
                 let mut swapped = blocks.clone();
                 swapped.swap(i, j);
                 let parts = [&bytes[..64], &swapped.concat(), &bytes[table.blocks[blocks.len()]..]];
@@ -499,7 +509,7 @@ fn what_stands_in_anothers_place_is_never_believed() {
         }
     }
     println!("{n} swaps, {outcomes:?}");
-    assert!(outcomes.refused > 30 && outcomes.erred > 50, "{outcomes:?}");
+    assert!(outcomes.refused > 30 && outcomes.erred > 60, "{outcomes:?}");
 }
 
 /// Files from before: older ones of each name, and those that were removed since.
