@@ -94,7 +94,7 @@ impl<'a> Taker<'a> {
         assert!(self.take(n).iter().all(|b| *b == 0), "{} at {at}: not {n} zeros", self.name);
     }
 
-    fn to_multiple_of_8(&mut self) {
+    fn pad(&mut self) {
         self.zeros(up_8(self.at) - self.at);
     }
 
@@ -167,7 +167,7 @@ fn record(taker: &mut Taker<'_>, salt: Salt, hash_seed: u64) -> Record {
     let seq_kind = taker.u64();
     let (klen, vlen) = (taker.varint(), taker.varint());
     let (key, value) = (taker.take(klen).to_vec(), taker.take(vlen).to_vec());
-    taker.to_multiple_of_8();
+    taker.pad();
     let (k, v) = (xxh3_64_with_seed(&key, hash_seed), xxh3_64(&value));
     let told = half(fold(k ^ seq_kind, v ^ CONTENT)) ^ half(fold(salt.at(at), PLACE));
     taker.equals(checksum, told, "the checksum of a record");
@@ -324,7 +324,7 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
         assert_eq!((taker.at, offsets.len()), (trailer, n), "{name}: the records of a block");
         let told: Vec<u16> = (0..n).map(|_| taker.u16()).collect();
         taker.equals(offsets, told, "where a block's records start");
-        taker.to_multiple_of_8();
+        taker.pad();
         assert_eq!((taker.u16() as usize, taker.u16()), (n, 0));
         let check = taker.u32();
         taker.equals(check, salt.check(&bytes[trailer..block[1] - 4], block[0]), "the check of a block");
@@ -337,7 +337,7 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
 
     assert_eq!(taker.at, fences_at);
     taker.at = fences.at;
-    taker.to_multiple_of_8();
+    taker.pad();
     assert_eq!(taker.at, pages_at);
     assert_eq!(fences_check, salt.check(&bytes[fences_at..pages_at], fences_at), "{name}: the check of the fences");
     let (smallest, largest) = (&records[0].key, &records[records.len() - 1].key);
@@ -372,7 +372,7 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
     assert_eq!(taker.number(), 0, "V1");
     let told = properties(&mut taker);
     assert_eq!(taker.at, properties_at + properties_len);
-    taker.to_multiple_of_8();
+    taker.pad();
     assert_eq!(taker.at, footer_at);
     let section = &bytes[properties_at..footer_at];
     assert_eq!(properties_check, salt.check(section, properties_at), "{name}: the check of the properties");
@@ -495,7 +495,7 @@ pub fn manifest(bytes: &[u8]) -> Manifest {
             other => panic!("MANIFEST at {at}: an edit {other}"),
         }
         taker.equals(taker.at, at + 8 + n, "the length of an edit");
-        taker.to_multiple_of_8();
+        taker.pad();
     }
     assert_eq!(features, u32::from(uses_tables));
     // `Create`, `Recovered`, `Flushed`, tables by number, runs, range deletes oldest first.

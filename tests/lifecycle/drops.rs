@@ -1,6 +1,6 @@
 //! Every order in which what a store hands out can be dropped.
 
-use kvs::{Db, Iter, LogBackend, Options, Snapshot, Value};
+use kvs::{Db, Iter, LogBackend, Snapshot, Value};
 
 use super::{NOTHING, alone, held, holds, tiny};
 
