@@ -167,7 +167,7 @@ impl Core {
                     if replaced || covered {
                         let len = match moved.len() {
                             Some(len) => len,
-                            None => slice.table.record_at(offset)?.1.len() as u64,
+                            None => slice.table.record_at(offset).map_or(0, |(_, header)| header.len() as u64),
                         };
                         if replaced {
                             add_to(&mut left, from.slot(), len);

@@ -72,7 +72,7 @@ fn run(seed: u64, backend: LogBackend) {
                 }
                 assert_eq!(at, copies.len());
                 let pinned = first.iter().zip(&copies);
-                assert!(pinned.map(|(a, b)| (&*a.0 == b.0, &*a.1 == b.1)).all(|same| same == (true, true)), "pinned");
+                assert!(pinned.map(|(a, b)| (*a.0 == *b.0, *a.1 == *b.1)).all(|same| same == (true, true)), "pinned");
                 rounds += 1;
             }
         }
