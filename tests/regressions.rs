@@ -9,6 +9,7 @@ mod regressions {
     mod durability;
     mod earlier_put_of_a_batch;
     mod estimate_that_poisoned;
+    mod merges;
     mod table_of_another_life;
     mod unwritten_tail_at_rotation;
 }

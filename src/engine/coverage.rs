@@ -13,6 +13,9 @@
 //! A slice may be a part of its table; what the hash section says of the rest has been merged elsewhere and must not come back. So
 //! there each record's key is looked at.
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::Core;
 use crate::engine::commit::address;
 use crate::engine::tables::whole_hash;
