@@ -2,18 +2,24 @@
 //!
 //! Everything else imports them from here, so that a model checker can take their place
 //! (`--cfg kvs_loom`) and ThreadSanitizer sees only locks that it understands: parking_lot and crossbeam,
-//! never `std::sync`.
+//! never `std::sync` (`--cfg kvs_tsan` for `OnceLock`, of which there is none in these).
 
 #[cfg(kvs_loom)]
 #[allow(dead_code, unused_imports, reason = "models use a part of it")]
 mod loom;
+#[cfg(kvs_tsan)]
+mod tsan;
 
+#[cfg(not(kvs_loom))]
+pub use std::sync::Arc;
+#[cfg(not(any(kvs_loom, kvs_tsan)))]
+pub use std::sync::OnceLock;
 #[cfg(all(test, not(kvs_loom)))]
 pub use std::sync::atomic::AtomicUsize;
 #[cfg(not(kvs_loom))]
 pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-#[cfg(not(kvs_loom))]
-pub use std::sync::{Arc, OnceLock};
+#[cfg(kvs_tsan)]
+pub use tsan::OnceLock;
 
 #[cfg(not(kvs_loom))]
 pub use crossbeam_epoch as epoch;

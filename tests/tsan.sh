@@ -5,7 +5,7 @@
 #   tests/tsan.sh batches::  those whose name holds this
 #
 # The standard library itself is not instrumented, so what it orders by its own locks looks unordered. Hence: one test at a
-# time, which then runs on the main thread; and suppressions for two things of the standard library: the channels by which
+# time, which then runs on the main thread; a `OnceLock` of our own (src/sync/tsan.rs); and suppressions for two things of the standard library: the channels by which
 # tests and their harness talk, and the fence with which the last owner of an `Arc` takes over (ThreadSanitizer knows no fences). An
 # access after such a drop would be one after free, which tests/asan.sh looks for. crossbeam-epoch knows the sanitizer
 # and replaces its own fences.
@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/.."
 : "${CARGO_TARGET_DIR:=target}"
 export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/tsan"
-export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
+export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread --cfg kvs_tsan -Cunsafe-allow-abi-mismatch=sanitizer"
 export KVS_CONC_PERCENT="${KVS_CONC_PERCENT:-5}"
 mkdir -p "$CARGO_TARGET_DIR"
 suppressions=$(cd "$CARGO_TARGET_DIR" && pwd)/suppressions
