@@ -92,7 +92,7 @@ use std::ptr;
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering};
 
-pub use self::bucket::{ADDRESS_BITS, Address};
+pub use self::bucket::Address;
 use self::bucket::{Bits, Bucket};
 use self::table::{At, Table, buckets_for, entries_max, entries_min, grown};
 

@@ -19,10 +19,10 @@
 //!
 //! One order for log, index and publication: no parallel unsynced writers, and none of the bugs that come with them.
 
-use crate::batch::{Batch, Write};
-use crate::coding;
 use std::time::Duration;
 
+use crate::batch::{Batch, Write};
+use crate::coding;
 use crate::engine::Core;
 use crate::engine::pressure::Pressure;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,10 +58,8 @@ pub(crate) struct Commit {
     /// Index tables retired since the worker was last told.
     retired: u32,
     check: FrameCheck,
+    /// What writers owe the worker.
     pub pressure: Pressure,
-    /// When the last flush ended, and at how many bytes of log a second flushes go.
-    pub last_flush: Duration,
-    pub flush_rate: u64,
 }
 
 /// The active segment.
@@ -124,8 +122,6 @@ impl Commit {
             retired: 0,
             check: FrameCheck::default(),
             pressure: Pressure::new(log_bytes_max),
-            last_flush: Duration::ZERO,
-            flush_rate: 0,
         }
     }
 
@@ -220,11 +216,7 @@ impl Core {
         drop(commit);
         drop(guard);
 
-        let synced = if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) };
-        if let Some(nap) = nap {
-            self.nap(nap);
-        }
-        synced
+        self.after_write(seq, durability, nap)
     }
 
     /// Writes all of `batch`, or nothing. `patient`: waits for room if there is none.
@@ -284,7 +276,13 @@ impl Core {
         drop(commit);
         drop(guard);
 
-        let synced = if durability == Durability::Sync { self.sync_to(last_seq) } else { Ok(()) };
+        self.after_write(last_seq, durability, nap)
+    }
+
+    /// What is left to do when a write is visible and no lock is held.
+    #[inline]
+    fn after_write(&self, seq: Seq, durability: Durability, nap: Option<Duration>) -> Result<()> {
+        let synced = if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) };
         if let Some(nap) = nap {
             self.nap(nap);
         }

@@ -20,7 +20,6 @@ use std::time::Duration;
 use crate::cursor::Cursor;
 use crate::engine::Core;
 use crate::engine::output::Output;
-use crate::engine::pressure;
 use crate::engine::tables::Flushed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::Memtable;
@@ -32,9 +31,6 @@ use crate::sync::epoch;
 use crate::sync::{Arc, Ordering};
 use crate::version::{Run, Slice, Version};
 use crate::visibility::Retention;
-
-/// Flushes that end so many times their own length apart do not follow one another.
-const FLUSHES_APART: u32 = 5;
 
 impl Core {
     /// The sealed segments, oldest first, and the last write in them.
@@ -159,14 +155,7 @@ impl Core {
         let bytes: u64 = gone.iter().map(|memtable| memtable.file.memory().len() as u64).sum();
         let mut commit = self.commit.lock();
         commit.log_bytes = commit.log_bytes.saturating_sub(bytes);
-        let now = self.env.now();
-        let (own, since_last) = (now.saturating_sub(start), now.saturating_sub(commit.last_flush));
-        // One flush after the other: what came in between, merges mostly, is part of the pace.
-        let took = if since_last < own * FLUSHES_APART { since_last } else { own };
-        commit.last_flush = now;
-        commit.flush_rate = pressure::smoothed(commit.flush_rate, bytes, took);
-        let rate = commit.flush_rate;
-        commit.pressure.measured(rate);
+        commit.pressure.flushed(bytes, start, self.env.now());
     }
 
     /// Everything up to `seq` is in tables and recorded: it survives power loss.

@@ -13,7 +13,7 @@ use crate::engine::Core;
 use crate::engine::commit::address;
 use crate::error::Result;
 use crate::files::File;
-use crate::index::{ADDRESS_BITS, Address};
+use crate::index::Address;
 use crate::merging::Merging;
 use crate::record::{Header, Kind, Seq, Stored};
 use crate::sync::Arc;
@@ -37,17 +37,17 @@ impl Moved {
     const LEN_MAX: u64 = 0xffff;
 
     fn new(from: Address, len: u64) -> Moved {
-        Moved((len / 8).min(Moved::LEN_MAX) << ADDRESS_BITS | from.word())
+        Moved((len / 8).min(Moved::LEN_MAX) << Address::BITS | from.word())
     }
 
     /// What a table's builder was told of a key, if that moved.
     pub fn of_note(note: u64) -> Option<(Address, Moved)> {
-        Some((Address::of_word(note & ((1 << ADDRESS_BITS) - 1))?, Moved(note)))
+        Some((Address::of_word(note)?, Moved(note)))
     }
 
     /// Bytes of the record; `None` if they are too many to be told here.
     pub fn len(self) -> Option<u64> {
-        let len = self.0 >> ADDRESS_BITS;
+        let len = self.0 >> Address::BITS;
         (len < Moved::LEN_MAX).then_some(len * 8)
     }
 }
@@ -229,5 +229,42 @@ impl Drop for Output<'_> {
             let path = built.table.file().path.clone();
             let _ = self.core.env.unlink(&path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::engine::recovery;
+    use crate::env::sim::SimEnv;
+    use crate::options::{Durability, Options};
+
+    /// A merge that drops everything goes step by step, although no table is ever full, and forgets no key.
+    #[test]
+    fn a_merge_that_drops_everything_has_steps() {
+        let core = recovery::open(SimEnv::new(1).shared(), Path::new("/db"), Options::default()).unwrap();
+        for kind in [Kind::Put, Kind::Delete] {
+            for n in 0..5 * GONE_MAX as u32 {
+                core.write_one(kind, &n.to_be_bytes(), b"", Durability::Process, true).unwrap();
+            }
+            core.flush_all().unwrap();
+        }
+        core.compact(None, None).unwrap();
+        let stats = core.stats();
+        assert_eq!((stats.index_keys, stats.tables), (0, 0), "{stats}");
+        assert!(stats.merge_steps >= 4, "{stats}");
+    }
+
+    /// A length is told exactly, or not at all.
+    #[test]
+    fn a_note_has_address_and_length() {
+        let from = Address::new(u16::MAX, 8 * u64::from(u32::MAX)).unwrap();
+        for (len, told) in [(16, Some(16)), (8 * 0xfffe, Some(8 * 0xfffe)), (8 * 0xffff, None), (1 << 30, None)] {
+            let (address, moved) = Moved::of_note(Moved::new(from, len).0).unwrap();
+            assert_eq!((address, moved.len()), (from, told));
+        }
+        assert!(Moved::of_note(0).is_none());
     }
 }

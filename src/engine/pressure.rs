@@ -21,6 +21,9 @@ pub(crate) const NAP_MIN: Duration = Duration::from_micros(250);
 /// The longest nap, and the most that is ever owed.
 pub(crate) const NAP_MAX: Duration = Duration::from_millis(1);
 
+/// Flushes that end so many times their own length apart do not follow one another.
+const FLUSHES_APART: u32 = 5;
+
 /// How the slope is scaled.
 const SCALE: u32 = 40;
 
@@ -33,16 +36,29 @@ pub(crate) struct Pressure {
     /// Nanoseconds for a byte of a write and a byte above `from`, scaled by 2^40.
     slope: u64,
     owed_nanos: u64,
+    /// Bytes of log that are flushed in a second; 0: not known. And when the last flush ended.
+    rate: u64,
+    last_flush: Duration,
 }
 
 impl Pressure {
     /// With at most `max` unflushed bytes; no rate is known yet.
     pub fn new(max: u64) -> Pressure {
-        Pressure { from: u64::MAX, max, slope: 0, owed_nanos: 0 }
+        Pressure { from: u64::MAX, max, slope: 0, owed_nanos: 0, rate: 0, last_flush: Duration::ZERO }
+    }
+
+    /// A flush of `bytes` of log went from `start` to `end`.
+    pub fn flushed(&mut self, bytes: u64, start: Duration, end: Duration) {
+        let (own, since_last) = (end.saturating_sub(start), end.saturating_sub(self.last_flush));
+        // One flush after the other: what came in between, merges mostly, is part of the pace.
+        let took = if since_last < own.saturating_mul(FLUSHES_APART) { since_last } else { own };
+        self.last_flush = end;
+        self.rate = smoothed(self.rate, bytes, took);
+        self.measured(self.rate);
     }
 
     /// Log is flushed at so many bytes a second.
-    pub fn measured(&mut self, rate: u64) {
+    fn measured(&mut self, rate: u64) {
         let from = self.max / 2;
         let whole = u128::from(rate.max(1)) * u128::from((self.max - from).max(1));
         self.slope = u64::try_from((1_000_000_000 << SCALE) / whole).unwrap_or(u64::MAX);
@@ -73,7 +89,7 @@ impl Pressure {
 }
 
 /// The rate of flushes, in bytes a second, each weighed half as much as the next.
-pub(crate) fn smoothed(before: u64, bytes: u64, took: Duration) -> u64 {
+fn smoothed(before: u64, bytes: u64, took: Duration) -> u64 {
     let nanos = took.as_nanos().max(1);
     let now = u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX).max(1);
     if before == 0 { now } else { before / 2 + now / 2 }
@@ -135,6 +151,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What lies between flushes that follow one another counts, and a pause does not.
+    #[test]
+    fn the_pace_is_that_of_flushes_in_a_row() {
+        let at = Duration::from_secs;
+        let mut pressure = Pressure::new(96 * MIB);
+        pressure.flushed(100 * MIB, at(100), at(101));
+        assert_eq!(pressure.rate, 100 * MIB, "the first, after a pause");
+        pressure.flushed(100 * MIB, at(104), at(105));
+        assert_eq!(pressure.rate, 50 * MIB + 25 * MIB / 2, "three seconds of merges before it");
+        pressure.flushed(100 * MIB, at(200), at(201));
+        assert_eq!(pressure.rate, 25 * MIB + 25 * MIB / 4 + 50 * MIB, "after a pause");
     }
 
     #[test]

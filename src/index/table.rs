@@ -3,7 +3,7 @@
 //! The layout, and why readers may use a table that a writer is changing, stand at the head of [`super`].
 //! Functions "for writers" want the partition's lock held, or a table that is not yet published.
 
-use super::bucket::{ADDRESS_BITS, Address, Bits, Bucket, SLOTS};
+use super::bucket::{Address, Bits, Bucket, SLOTS};
 use super::buckets::{Buckets, PER_PAGE, fit};
 use crate::sync::Ordering;
 
@@ -107,7 +107,7 @@ impl Table {
         self.buckets.iter().flat_map(|bucket| {
             bucket.words().filter_map(|(slot, word)| {
                 let address = Address::of_word(word)?;
-                Some((Bits::from_parts(word >> ADDRESS_BITS, bucket.extra(slot)), address))
+                Some((Bits::from_parts(word >> Address::BITS, bucket.extra(slot)), address))
             })
         })
     }

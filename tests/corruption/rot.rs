@@ -10,7 +10,8 @@
 //! tables' hash sections (none covered), in order (by scans both ways, and by a snapshot of which every key is overwritten), and
 //! after the worker has merged what it can; with tables that are mapped, and read by position.
 //!
-//! CI flips a bit of every few bytes and asks each store in one of these ways, in turn. Every byte, in all ways, takes minutes:
+//! CI flips a bit of every few bytes and asks each store in one of these ways, in turn. Every bit, in all ways, takes some two hours, and one bit of
+//! each byte (without `KVS_CORRUPTION_BITS`) a quarter of one:
 //!
 //! ```text
 //! KVS_ROT=all KVS_CORRUPTION_BITS=8 cargo test --release --test corruption rot::

@@ -42,3 +42,26 @@ fn a_flush_keeps_the_newest_version_under_a_range_delete() {
     assert_eq!(core.index.len(), 0);
     assert!(core.get(b"a", None, |_| ()).unwrap().is_none());
 }
+
+/// Records that were overwritten before an open were counted dead each time the index was filled from their table: after an open, and again
+/// whenever the table was uncovered for want of memory and covered again. Merges for space came too early.
+#[test]
+fn filling_again_counts_no_record_dead_twice() {
+    let (sim, path) = (SimEnv::new(1), Path::new("/db"));
+    let core = recovery::open(sim.shared(), path, Options::default()).unwrap();
+    for value in ["1", "2"] {
+        put(&core, "a", value);
+        core.flush_all().unwrap();
+    }
+    drop(core);
+    let core = recovery::open(sim.shared(), path, Options::default()).unwrap();
+    while core.cover_some().unwrap() {}
+    let dead = core.stats().dead_bytes;
+    assert!(dead > 0);
+    let version = core.version.pin(&epoch::pin());
+    let oldest = version.runs.len() - 1;
+    core.set_covered(&version, oldest, 0, false);
+    core.unfill(&version.runs[oldest].slices[0]).unwrap();
+    assert!(core.cover_some().unwrap());
+    assert_eq!(core.stats().dead_bytes, dead);
+}
