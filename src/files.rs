@@ -1,7 +1,7 @@
-//! File slots: from an address to the bytes that stand there.
+//! Files: from an address to the bytes that stand there.
 //!
-//! An address names a file by a 16-bit slot. [`Files`] holds what each slot stands for; [`File`] hands out the bytes that
-//! have been published in it; [`EpochCell`] is one pointer that readers follow without a lock.
+//! An address names a file by a 16-bit slot. [`Files`] are the [`Slots`] of files; [`File`] hands out the bytes that
+//! have been published in it.
 //!
 //! A file's bytes are in memory, mapped or copied, or they are not: then it has published nothing, and [`File::at`] asks its
 //! [`Pager`] for them, which reads them from the disk or finds them in the cache. A reader who asks [`File::at`] need not know;
@@ -11,10 +11,7 @@
 //!
 //! 1. Bytes below a file's `end` are never written again, and `end` never falls. So a shared slice over them is sound for
 //!    as long as the file is held.
-//! 2. Whoever follows a slot or an `EpochCell` holds an epoch guard. What is taken out of one goes to the
-//!    [`Graveyard`] only after a grace period, when no guard that could have seen it is left, and dies there on the worker:
-//!    user threads never unmap or free a file.
-//! 3. A value that outlives its guard holds an `Arc` of its file, taken under the guard.
+//! 2. A value that outlives its guard holds an `Arc` of its file, taken under the guard.
 //!
 //! Not defended against: another process that truncates or rewrites a mapped file (documented in `docs/durability.md`).
 
@@ -22,9 +19,7 @@
 
 pub mod region;
 
-use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use crate::cache::Block as CachedBlock;
@@ -32,18 +27,12 @@ use crate::coding;
 use crate::env::{Memory, SegmentFile, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::{self, FileSalt, Header};
-use crate::sync::epoch::Guard;
-use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
-
-/// How many files may live at once: an address has 16 bits for the slot.
-pub const SLOTS: usize = 1 << 16;
+use crate::slots::{SLOTS, Slots};
+use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, CachePadded, OnceLock, Ordering};
 
 /// What a prefetch fetches, in bytes.
 #[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
-
-/// Slots come in blocks, so that a small store does not pay for 65,536 of them.
-const BLOCK: usize = 256;
 
 /// Bytes of a file from some position on, where they lie: in mapped memory, or in a cached block, which they hold on to.
 #[derive(Clone, Debug)]
@@ -376,224 +365,15 @@ impl SegmentFile for ReadOnly {
     }
 }
 
-type Block = Box<[AtomicPtr<File>; BLOCK]>;
-
 /// What each slot stands for.
-pub struct Files {
-    blocks: Box<[OnceLock<Block>]>,
-    /// The lowest slot that was never given out, and those given back.
-    free: Mutex<Free>,
-}
+pub type Files = Slots<File>;
 
-#[derive(Debug, Default)]
-struct Free {
-    fresh: usize,
-    back: Vec<u16>,
-}
-
-impl Files {
-    /// No file yet.
-    pub fn new() -> Files {
-        let blocks = (0..SLOTS / BLOCK).map(|_| OnceLock::new()).collect();
-        Files { blocks, free: Mutex::default() }
-    }
-
+impl Slots<File> {
     /// Gives `file` a slot.
     pub fn register(&self, file: Arc<File>) -> Result<u16> {
-        let mut free = self.free.lock();
-        let slot = match free.back.pop() {
-            Some(slot) => usize::from(slot),
-            None if free.fresh == SLOTS => {
-                let message = format!("the store has {SLOTS} live files, the most that addresses can tell apart");
-                return Err(Error::on(ErrorKind::NoSpace, &file.path, message));
-            }
-            None => {
-                free.fresh += 1;
-                free.fresh - 1
-            }
-        };
-        let block = self.blocks[slot / BLOCK]
-            .get_or_init(|| Box::new(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()))));
-        // Release pairs with the Acquire in `get`: whoever finds the pointer finds the file behind it.
-        block[slot % BLOCK].store(Arc::into_raw(file).cast_mut(), Ordering::Release);
-        Ok(slot as u16)
-    }
-
-    /// Empties a slot, to be used again. Its count of the file is given to `then` after a grace period. To be called when nobody can
-    /// have an address in the file any more: an address that is used after this leads nowhere, or into another file.
-    pub fn clear(&self, slot: u16, guard: &Guard, then: impl FnOnce(Arc<File>) + Send + 'static) {
-        let slot = usize::from(slot);
-        let Some(block) = self.blocks[slot / BLOCK].get() else { return };
-        let mut free = self.free.lock();
-        // AcqRel: Release orders nothing that a reader follows; Acquire because the file is taken over.
-        let old = block[slot % BLOCK].swap(std::ptr::null_mut(), Ordering::AcqRel);
-        if old.is_null() {
-            return;
-        }
-        free.back.push(slot as u16);
-        drop(free);
-        // SAFETY: the pointer came from `Arc::into_raw` in `register`, and the swap took the table's count out of the slot, so once.
-        let old = unsafe { Arc::from_raw(old.cast_const()) };
-        // Whoever found the pointer before the swap is pinned until it has done with it.
-        guard.defer(move || then(old));
-        guard.flush();
-    }
-
-    /// The file in `slot`.
-    #[inline]
-    pub fn get<'g>(&'g self, slot: u16, _guard: &'g Guard) -> Option<&'g File> {
-        let pointer = self.pointer(slot);
-        // SAFETY: a non-null pointer came from `Arc::into_raw` in `register`, and the slot's count is given back in `drop`, which has
-        // `&mut self` and so can't happen while `&'g self` lives, or after a grace period that began when `clear` had emptied the
-        // slot: the caller, who found the pointer there, was pinned before that and is for 'g.
-        unsafe { pointer.as_ref() }
-    }
-
-    /// The file in `slot`, to hold on to.
-    #[inline]
-    pub fn pin(&self, slot: u16, _guard: &Guard) -> Option<Arc<File>> {
-        let pointer = self.pointer(slot);
-        if pointer.is_null() {
-            return None;
-        }
-        // SAFETY: as in `get`, the pointer came from `Arc::into_raw` and a count of it is held throughout this
-        // call, under the guard; `increment_strong_count` adds the count that `from_raw` takes.
-        unsafe {
-            Arc::increment_strong_count(pointer);
-            Some(Arc::from_raw(pointer))
-        }
-    }
-
-    #[inline]
-    fn pointer(&self, slot: u16) -> *const File {
-        match self.blocks[slot as usize / BLOCK].get() {
-            // Acquire pairs with the Release in `register`.
-            Some(block) => block[slot as usize % BLOCK].load(Ordering::Acquire),
-            None => std::ptr::null(),
-        }
-    }
-}
-
-impl fmt::Debug for Files {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free = self.free.lock();
-        write!(f, "Files({} slots in use)", free.fresh - free.back.len())
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        for block in self.blocks.iter_mut().filter_map(OnceLock::get_mut) {
-            for slot in block.iter_mut() {
-                let pointer = *slot.get_mut();
-                if !pointer.is_null() {
-                    // SAFETY: the pointer came from `Arc::into_raw`, its count was given back nowhere else, and `&mut self`
-                    // means that no reader is left.
-                    drop(unsafe { Arc::from_raw(pointer) });
-                }
-            }
-        }
-    }
-}
-
-/// Where things wait for the worker to drop them.
-#[derive(Debug, Default)]
-pub struct Graveyard(Mutex<Dead>);
-
-/// Whoever sends a thing on its way makes room for it here, so that the thread that brings it, which may be a reader, does not
-/// allocate.
-#[derive(Debug, Default)]
-struct Dead {
-    awaited: usize,
-    arrived: Vec<Arc<dyn Any + Send + Sync>>,
-}
-
-impl Graveyard {
-    /// Drops whatever arrived. Called by the worker, and by whoever closes the store.
-    pub fn empty(&self) {
-        // One at a time, without the lock: what dies may take long.
-        while let Some(dead) = self.next() {
-            drop(dead);
-        }
-    }
-
-    fn next(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.0.lock().arrived.pop()
-    }
-
-    /// Something will [`arrive`](Graveyard::arrive): makes room for it.
-    pub fn announce(&self) {
-        let mut dead = self.0.lock();
-        dead.awaited += 1;
-        let room = dead.awaited;
-        dead.arrived.reserve(room);
-    }
-
-    /// Brings what was announced.
-    pub fn arrive(&self, thing: Arc<dyn Any + Send + Sync>) {
-        let mut dead = self.0.lock();
-        dead.awaited -= 1;
-        dead.arrived.push(thing);
-    }
-}
-
-/// One pointer that readers follow under an epoch guard and writers replace.
-pub struct EpochCell<T> {
-    pointer: AtomicPtr<T>,
-    graveyard: Arc<Graveyard>,
-    owns: PhantomData<Arc<T>>,
-}
-
-impl<T: Any + Send + Sync> EpochCell<T> {
-    /// A cell that holds `value`; what is replaced goes to `graveyard`.
-    pub fn new(value: Arc<T>, graveyard: Arc<Graveyard>) -> EpochCell<T> {
-        EpochCell { pointer: AtomicPtr::new(Arc::into_raw(value).cast_mut()), graveyard, owns: PhantomData }
-    }
-
-    /// What it holds now, for as long as the guard lives.
-    #[inline]
-    pub fn load<'g>(&'g self, _guard: &'g Guard) -> &'g T {
-        // Acquire pairs with the AcqRel in `replace`.
-        let pointer = self.pointer.load(Ordering::Acquire);
-        // SAFETY: never null; it came from `Arc::into_raw`, and the count that belongs to the cell is released only by a closure
-        // deferred past every guard that was alive at the replacement, ours among them, or by `drop`, which has `&mut self`.
-        unsafe { &*pointer }
-    }
-
-    /// What it holds now, to hold on to.
-    pub fn pin(&self, _guard: &Guard) -> Arc<T> {
-        let pointer = self.pointer.load(Ordering::Acquire);
-        // SAFETY: as in `load` the cell's count outlives the guard; `increment_strong_count` adds the one that `from_raw` takes.
-        unsafe {
-            Arc::increment_strong_count(pointer);
-            Arc::from_raw(pointer)
-        }
-    }
-
-    /// Replaces what it holds. Writers are serialised by the caller.
-    pub fn replace(&self, value: Arc<T>, guard: &Guard) {
-        // AcqRel: Release pairs with the Acquire in `load` and `pin`; Acquire because the old value is taken over.
-        let old = self.pointer.swap(Arc::into_raw(value).cast_mut(), Ordering::AcqRel);
-        // SAFETY: the cell's count of the old value is ours now that no later load can find it.
-        let old = unsafe { Arc::from_raw(old) };
-        let graveyard = Arc::clone(&self.graveyard);
-        graveyard.announce();
-        guard.defer(move || graveyard.arrive(old));
-        // Out of this thread's private bag: there it would keep closed stores' files open for as long as the thread lives and
-        // replaces little else.
-        guard.flush();
-    }
-}
-
-impl<T> Drop for EpochCell<T> {
-    fn drop(&mut self) {
-        // SAFETY: never null, from `Arc::into_raw`, and `&mut self` means that no reader is left.
-        drop(unsafe { Arc::from_raw(*self.pointer.get_mut()) });
-    }
-}
-
-impl<T> fmt::Debug for EpochCell<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EpochCell")
+        self.give(Arc::clone(&file)).ok_or_else(|| {
+            let message = format!("the store has {SLOTS} live files, the most that addresses can tell apart");
+            Error::on(ErrorKind::NoSpace, &file.path, message)
+        })
     }
 }

@@ -37,6 +37,8 @@ mod batch;
 mod cache;
 #[cfg(not(kvs_loom))]
 mod coding;
+#[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
+mod covering;
 #[cfg(not(kvs_loom))]
 mod cursor;
 #[cfg(not(kvs_loom))]
@@ -56,6 +58,8 @@ pub mod handles;
 mod index;
 #[cfg(not(kvs_loom))]
 mod iterator;
+#[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
+mod leaving;
 #[cfg(not(kvs_loom))]
 mod log;
 #[cfg(not(kvs_loom))]
@@ -73,6 +77,8 @@ mod ranges;
 #[cfg(not(kvs_loom))]
 mod record;
 mod scratch;
+#[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
+mod slots;
 #[cfg(not(kvs_loom))]
 mod snapshot;
 mod sync;

@@ -41,7 +41,21 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "vocabulary",
-        &["cache", "files", "files/region", "options", "batch", "value", "snapshot", "ranges", "merging", "visibility"],
+        &[
+            "slots",
+            "leaving",
+            "covering",
+            "cache",
+            "files",
+            "files/region",
+            "options",
+            "batch",
+            "value",
+            "snapshot",
+            "ranges",
+            "merging",
+            "visibility",
+        ],
     ),
     (
         "stores",
@@ -100,7 +114,8 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// The only files that may hold `unsafe`.
-const UNSAFE: &[&str] = &["env/os", "env/os/threads", "log/segment", "files", "files/region", "index", "index/buckets"];
+const UNSAFE: &[&str] =
+    &["env/os", "env/os/threads", "log/segment", "files", "files/region", "slots", "index", "index/buckets"];
 
 /// Each module, such as `log/frame`, with its source.
 fn sources() -> BTreeMap<String, String> {

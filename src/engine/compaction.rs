@@ -20,6 +20,7 @@ use crate::engine::Core;
 use crate::engine::output::Output;
 use crate::engine::picking::{self, Limits, Shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::leaving;
 use crate::merging::{Merging, Source};
 use crate::record::Seq;
 use crate::sync::epoch;
@@ -359,15 +360,11 @@ impl Core {
             Arc::new(Run { number: run.number, slices: kept })
         });
         let runs: Vec<_> = runs.collect();
-        let installed = self.install(runs, None);
-        if installed.is_ok() || self.failure().is_some() {
-            output.keep();
-        } else {
-            self.unregister(&slices);
-        }
-        installed?;
-        self.repoint(&output.built, &slices, &output.gone, covered)?;
-        self.retire_gone(&version);
+        let output = leaving::supersede(
+            || self.install_output(output, &slices, runs, None),
+            |output| self.repoint(&output.built, &slices, &output.gone, covered),
+            |_| self.retire_gone(&version),
+        )?;
         job.held += output.built.iter().map(|built| built.held).sum::<u64>();
         // Relaxed: statistics.
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();

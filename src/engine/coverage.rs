@@ -4,6 +4,8 @@
 //! first, slice by slice; a key that is there already has a newer version. Where the index would outgrow the memory that it may have,
 //! it stops; and if it has outgrown it, slices are uncovered again, the oldest first.
 //!
+//! The order of steps is that of [`covering`](crate::covering).
+//!
 //! *Cover* a slice: insert its keys, if absent; then install a version that says so. In between the entries are right already
 //! (a key's entry is its newest version, since all newer slices are covered), only their absence says nothing yet.
 //!
@@ -16,12 +18,13 @@
 #[cfg(test)]
 mod tests;
 
+use crate::covering;
 use crate::engine::Core;
 use crate::engine::commit::address;
 use crate::engine::tables::whole_hash;
 use crate::error::Result;
-use crate::sync::epoch::{self, Guard};
-use crate::sync::{Arc, AtomicBool, Backoff, Ordering};
+use crate::sync::Arc;
+use crate::sync::epoch;
 use crate::version::{Run, Slice, Version};
 
 /// Bytes that a key takes in the index at most, or a slice would be uncovered as soon as it is covered.
@@ -42,8 +45,7 @@ impl Core {
         if self.index.bytes() + slice_of.table.meta().keys * ENTRY_BYTES > self.index_bytes_max() {
             return Ok(false);
         }
-        self.fill(slice_of)?;
-        self.set_covered(&version, run, slice, true);
+        covering::cover(|| self.fill(slice_of), || self.set_covered(&version, run, slice, true))?;
         Ok(true)
     }
 
@@ -101,9 +103,8 @@ impl Core {
         let runs = version.runs.iter().enumerate().rev();
         let mut slices = runs.flat_map(|(r, run)| (0..run.slices.len()).rev().map(move |s| (r, s)));
         let Some((run, slice)) = slices.find(|&(r, s)| version.runs[r].slices[s].covered) else { return Ok(false) };
-        self.set_covered(&version, run, slice, false);
-        self.wait_for_readers();
-        self.unfill(&version.runs[run].slices[slice])?;
+        let slice_of = &version.runs[run].slices[slice];
+        covering::uncover(|| self.set_covered(&version, run, slice, false), || self.unfill(slice_of))?;
         Ok(true)
     }
 
@@ -139,22 +140,6 @@ impl Core {
         let _commit = self.commit.lock();
         let next = self.version.load(&guard).with_runs(runs);
         self.version.replace(Arc::new(next), &guard);
-    }
-
-    /// Returns when every reader that was at work when this was called has ended.
-    fn wait_for_readers(&self) {
-        let passed = Arc::new(AtomicBool::new(false));
-        let guard: Guard = epoch::pin();
-        let told = Arc::clone(&passed);
-        // Release pairs with the Acquire below.
-        guard.defer(move || told.store(true, Ordering::Release));
-        guard.flush();
-        drop(guard);
-        let backoff = Backoff::new();
-        while !passed.load(Ordering::Acquire) {
-            epoch::pin().flush();
-            backoff.snooze();
-        }
     }
 
     /// Memory that the point index may take: what the budget leaves beside segments, their order and the cache.

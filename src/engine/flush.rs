@@ -22,6 +22,7 @@ use crate::engine::Core;
 use crate::engine::output::Output;
 use crate::engine::tables::Flushed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::leaving;
 use crate::memtable::Memtable;
 use crate::memtable::cursor::RunCursor;
 use crate::merging::Merging;
@@ -113,19 +114,25 @@ impl Core {
         drop(merging);
 
         let slices = self.register(&output.built, true)?;
-        let installed = self.install(add_newest(&version, &slices, flushed.log.0, join), Some(&flushed));
-        if installed.is_ok() || self.failure().is_some() {
-            output.keep();
-        } else {
-            self.unregister(&slices);
-        }
-        installed?;
-        self.raise_durable(last_seq);
+        let runs = add_newest(&version, &slices, flushed.log.0, join);
+        let output = leaving::supersede(
+            || {
+                let output = self.install_output(output, &slices, runs, Some(&flushed))?;
+                self.raise_durable(last_seq);
+                Ok(output)
+            },
+            |output| {
+                self.repoint(&output.built, &slices, &output.gone, true)?;
+                let newly = |range: &&RangeDelete| range.seq > flushed_before && range.seq <= last_seq;
+                self.count_hidden(version.ranges.iter().filter(newly));
+                Ok(())
+            },
+            |_| {
+                self.let_logs_go(&inputs, start);
+                self.retire(inputs.iter().map(|memtable| (memtable.slot, Arc::clone(&memtable.file))));
+            },
+        )?;
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
-        self.repoint(&output.built, &slices, &output.gone, true)?;
-        self.count_hidden(version.ranges.iter().filter(|range| range.seq > flushed_before && range.seq <= last_seq));
-        self.let_logs_go(&inputs, start);
-        self.retire(inputs.iter().map(|memtable| (memtable.slot, Arc::clone(&memtable.file))));
         // Relaxed: statistics.
         self.merged_since_flush.store(0, Ordering::Relaxed);
         self.last_flush_bytes.store(output.bytes_read, Ordering::Relaxed);

@@ -50,14 +50,15 @@ use std::path::PathBuf;
 use crate::cache::Cache;
 use crate::engine::compaction::{Asked, Background};
 use crate::engine::flush::Room;
-use crate::engine::tables::Leaving;
 use crate::env::{DirLock, Env, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Bytes, EpochCell, File, Files, Graveyard};
+use crate::files::{Bytes, File, Files};
 use crate::index::{Address, Index};
+use crate::leaving::Leaving;
 use crate::manifest::State;
 use crate::options::Options;
 use crate::record::{Header, Seq};
+use crate::slots::{EpochCell, Graveyard};
 use crate::snapshot::Registry;
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
@@ -103,9 +104,7 @@ pub struct Core {
     /// What the manifest says.
     pub(crate) catalog: Mutex<State>,
     /// Files that are not part of the store any more and that somebody may still read.
-    pub(crate) leaving: Mutex<Vec<Leaving>>,
-    /// How many those are.
-    pub(crate) leaving_count: AtomicU64,
+    pub(crate) leaving: Leaving<File>,
     /// Bytes of records that merges have read since the last flush. Only the holder of `background` writes it: Relaxed.
     pub(crate) merged_since_flush: AtomicU64,
     /// Bytes of records in the last flush. As above.
@@ -200,8 +199,7 @@ impl Core {
             commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes, log_bytes_max)),
             background: Mutex::default(),
             catalog: Mutex::new(parts.state),
-            leaving: Mutex::default(),
-            leaving_count: AtomicU64::new(0),
+            leaving: Leaving::default(),
             merged_since_flush: AtomicU64::new(0),
             last_flush_bytes: AtomicU64::new(0),
             room: Room::default(),
@@ -311,8 +309,7 @@ impl Core {
 
     /// Lets the worker look whether a file that left the store can go now.
     pub(crate) fn tell_if_leaving(&self) {
-        // Relaxed: a hint; the worker itself looks under the lock.
-        if self.leaving_count.load(Ordering::Relaxed) > 0 {
+        if self.leaving.is_any() {
             self.signal.tell_garbage();
         }
     }

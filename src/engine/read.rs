@@ -28,7 +28,10 @@
 //! The search in order needs a version that has everything up to `S`: it is loaded before `S`, and if it changed meanwhile the
 //! search starts again. A registered snapshot is older than any version that can be loaded.
 
+use std::cell::Cell;
+
 use crate::coding;
+use crate::covering;
 use crate::cursor::{self, Cursor, RunWalk};
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,9 +97,32 @@ impl Core {
         guard: &'g Guard,
     ) -> Result<Option<Located<'g>>> {
         let key_hash = coding::hash_seeded(key, self.hash_seed);
-        let version = self.version.load(guard);
-        // Acquire pairs with the Release in the commit: everything up to this number is in the index.
-        let mut seq = snapshot.unwrap_or_else(|| self.visible.load(Ordering::Acquire));
+        let seq = Cell::new(0);
+        let probe = || {
+            // Acquire pairs with the Release in the commit: everything up to this number is in the index.
+            let mut at = snapshot.unwrap_or_else(|| self.visible.load(Ordering::Acquire));
+            let located = match self.probe(key, key_hash, guard)? {
+                Some(newest) => Some(self.settle(newest, key, key_hash, snapshot, &mut at, guard)?),
+                None => None,
+            };
+            seq.set(at);
+            Ok::<_, Error>(located)
+        };
+        let beyond = |version: &'g Version| {
+            let mut at = seq.get();
+            let located = self.uncovered(version, key, key_hash, snapshot, &mut at, guard)?;
+            seq.set(at);
+            Ok(located)
+        };
+        let (version, located) = covering::find(&self.version, guard, |version| !version.uncovered, probe, beyond)?;
+        let Some(located) = located.flatten() else { return Ok(None) };
+        let hidden = !version.ranges.is_empty() && version.ranges.hides(key, located.seq(), seq.get());
+        Ok((located.header.kind == Kind::Put && !hidden).then_some(located))
+    }
+
+    /// Step 3, and the verification of what it found.
+    #[inline(always)]
+    fn probe<'g>(&'g self, key: &[u8], key_hash: u64, guard: &'g Guard) -> Result<Option<Located<'g>>> {
         let mut found = None;
         self.index.find(key_hash, guard, |address| {
             let (file, bytes, header) = self.record(address, guard)?;
@@ -109,23 +135,10 @@ impl Core {
             found = Some(Located { file, holder: Holder::Slot(address.slot()), bytes, header, offset });
             Ok(true)
         })?;
-        let located = match found {
-            Some(located) => {
-                located.check(key_hash)?;
-                self.settle(located, key, key_hash, snapshot, &mut seq, guard)?
-            }
-            None if version.uncovered => {
-                let found = self.uncovered(version, key, key_hash, snapshot, &mut seq, guard)?;
-                if found.is_some() && !std::ptr::eq(version, self.version.load(guard)) {
-                    return self.locate(key, snapshot, guard);
-                }
-                found
-            }
-            None => None,
-        };
-        let Some(located) = located else { return Ok(None) };
-        let hidden = !version.ranges.is_empty() && version.ranges.hides(key, located.seq(), seq);
-        Ok((located.header.kind == Kind::Put && !hidden).then_some(located))
+        if let Some(located) = &found {
+            located.check(key_hash)?;
+        }
+        Ok(found)
     }
 
     /// Steps 5 to 8: the version at `seq`, given the newest one.
@@ -151,7 +164,7 @@ impl Core {
         self.older(newest, key, key_hash, snapshot, seq, guard)
     }
 
-    /// Step 4.
+    /// Step 4: `None` if nothing is there, `Some(None)` if nothing that is visible is.
     #[cold]
     fn uncovered<'g>(
         &'g self,
@@ -161,11 +174,11 @@ impl Core {
         snapshot: Option<Seq>,
         seq: &mut Seq,
         guard: &'g Guard,
-    ) -> Result<Option<Located<'g>>> {
+    ) -> Result<Option<Option<Located<'g>>>> {
         for slice in version.runs.iter().filter_map(|run| run.slice_of(key)).filter(|slice| !slice.covered) {
             if let Some(found) = slice.table.find(key, key_hash)? {
                 let newest = Located::of_table(slice.table.file(), found);
-                return self.settle(newest, key, key_hash, snapshot, seq, guard);
+                return Ok(Some(self.settle(newest, key, key_hash, snapshot, seq, guard)?));
             }
         }
         Ok(None)

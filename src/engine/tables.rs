@@ -8,7 +8,7 @@
 //!  3 the manifest is replaced: they are part of the store from here on, whatever happens
 //!  4 a new Version, under the commit mutex: readers that come now find them
 //!  5 the index is re-pointed: each moved record's entry, if it still holds the old place
-//!  6 one grace period: no reader is left that took an old place from the index
+//!  6 one grace period: no reader is left that took an old place from the index          (leaving.rs)
 //!  7 the slots of old files are cleared and used again
 //!  8 the worker unlinks and unmaps each old file as soon as no iterator and no pinned value holds it
 //! ```
@@ -17,36 +17,25 @@
 //! of a record can be read. A reader that holds an older version keeps its files alive by the version, not by slots.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use crate::engine::Core;
 use crate::engine::doubt;
-use crate::engine::output::{Built, Gone, Moved};
+use crate::engine::output::{Built, Gone, Moved, Output};
 use crate::engine::signal::Signal;
 use crate::error::{ErrorKind, Result};
 use crate::files::File;
+use crate::leaving;
 use crate::manifest::{self, RangeState, RunState, SliceState, State};
 use crate::ranges::{RangeDelete, RangeDeletes};
 use crate::record::Seq;
+use crate::sync::Arc;
 use crate::sync::epoch::{self, Guard};
-use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::table::hashes::{self, Keyed};
 use crate::table::{Meta, reader::Table};
 use crate::version::{Run, Slice, Version};
 
 /// So many index entries are re-pointed in one piece.
 const BATCH: usize = 32;
-
-/// A file that is not part of the store any more.
-#[derive(Debug)]
-pub(crate) struct Leaving {
-    file: Arc<File>,
-    path: PathBuf,
-    /// Still to be cleared.
-    slot: Option<u16>,
-    /// Set when nobody can have an address in it any more.
-    passed: Arc<AtomicBool>,
-}
 
 /// What a flush adds to a change.
 pub(crate) struct Flushed {
@@ -106,6 +95,23 @@ impl Core {
         self.version.replace(Arc::new(next), &guard);
         drop(commit);
         Ok(())
+    }
+
+    /// The same for what a flush or a merge made. What could not become part of the store goes.
+    pub(crate) fn install_output<'a>(
+        &self,
+        mut output: Output<'a>,
+        slices: &[Slice],
+        runs: Vec<Arc<Run>>,
+        flushed: Option<&Flushed>,
+    ) -> Result<Output<'a>> {
+        let installed = self.install(runs, flushed);
+        if installed.is_ok() || self.failure().is_some() {
+            output.keep();
+        } else {
+            self.unregister(slices);
+        }
+        installed.map(|()| output)
     }
 
     /// Puts a manifest that says `state` in the place of the old one. A failure poisons, but for a full disk while the new one was
@@ -202,75 +208,41 @@ impl Core {
 
     /// Steps 6 to 8 begin for these files; the worker goes on with them.
     pub(crate) fn retire(&self, files: impl IntoIterator<Item = (u16, Arc<File>)>) {
-        let passed = Arc::new(AtomicBool::new(false));
-        let leaving = files.into_iter().map(|(slot, file)| {
-            debug_assert_eq!(self.index.leads_to(slot), None, "the index leads to {file:?}, which leaves the store");
+        let leaving = files.into_iter().inspect(|(slot, file)| {
+            debug_assert_eq!(self.index.leads_to(*slot), None, "the index leads to {file:?}, which leaves the store");
             file.leave(Arc::<Signal>::clone(&self.signal));
-            let path = file.path.clone();
-            Leaving { file, path, slot: Some(slot), passed: Arc::clone(&passed) }
         });
-        {
-            let mut all = self.leaving.lock();
-            all.extend(leaving);
-            self.leaving_count.store(all.len() as u64, Ordering::Relaxed);
-        }
-        let guard = epoch::pin();
-        let signal = Arc::clone(&self.signal);
-        guard.defer(move || {
-            // Release pairs with the Acquire in `reap`: whatever readers did is over.
-            passed.store(true, Ordering::Release);
-            signal.tell_garbage();
-        });
-        guard.flush();
+        self.leaving.retire(leaving, self.tell_garbage());
     }
 
     fn clear_slot(&self, slot: u16) {
-        let (graveyard, signal) = (Arc::clone(&self.graveyard), Arc::clone(&self.signal));
-        graveyard.announce();
-        self.files.clear(slot, &epoch::pin(), move |file| {
-            graveyard.arrive(file);
-            signal.tell_garbage();
-        });
+        leaving::clear_slot(&self.files, slot, &self.graveyard, self.tell_garbage());
     }
 
     /// Steps 7 and 8, as far as they can be done. An unlink that fails leaves an orphan.
     pub(crate) fn reap(&self) {
-        let mut leaving = std::mem::take(&mut *self.leaving.lock());
-        leaving.retain_mut(|leaving| {
-            // Acquire pairs with the Release in `retire`.
-            if !leaving.passed.load(Ordering::Acquire) {
-                return true;
-            }
-            if let Some(slot) = leaving.slot.take() {
-                self.clear_slot(slot);
-            }
-            if Arc::strong_count(&leaving.file) > 1 {
-                return true;
-            }
-            let _ = self.env.unlink(&leaving.path);
-            self.cache.remove_file(leaving.file.number);
-            false
+        self.leaving.reap(&self.files, &self.graveyard, self.tell_garbage(), |file| {
+            let _ = self.env.unlink(&file.path);
+            self.cache.remove_file(file.number);
         });
-        let mut all = self.leaving.lock();
-        all.append(&mut leaving);
-        self.leaving_count.store(all.len() as u64, Ordering::Relaxed);
     }
-}
 
-impl Core {
+    /// Wakes the worker, from any thread and for as long as it likes.
+    fn tell_garbage(&self) -> impl Fn() + Clone + Send + 'static {
+        let signal = Arc::clone(&self.signal);
+        move || signal.tell_garbage()
+    }
+
     /// Removes the names of all files that are not part of the store any more, whoever still reads them: at close.
     pub(crate) fn unlink_leaving(&self) {
-        for leaving in self.leaving.lock().drain(..) {
-            let _ = self.env.unlink(&leaving.path);
+        for file in self.leaving.take_all() {
+            let _ = self.env.unlink(&file.path);
         }
     }
-}
 
-impl Core {
     /// How many files have left the store and are still held, and their bytes.
     pub(crate) fn leaving_size(&self) -> (u64, u64) {
-        let leaving = self.leaving.lock();
-        (leaving.len() as u64, leaving.iter().map(|leaving| leaving.file.end()).sum())
+        self.leaving.size(File::end)
     }
 }
 

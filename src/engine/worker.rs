@@ -29,12 +29,11 @@ use crate::engine::compaction::Background;
 use crate::engine::signal::{COMPACT, FLUSH, GARBAGE, SEALED, SEGMENT, STOP};
 use crate::engine::{Core, LOGS_MAX};
 use crate::error::{Error, ErrorKind};
+use crate::leaving::GRACE_PERIODS;
 use crate::sync::epoch;
 
 /// Nobody has written for so long: the store is at rest.
 const REST: Duration = Duration::from_secs(2);
-/// Of a file that leaves: one until nobody has an address in it, one until nobody follows its slot; and one more, since the first may have begun already.
-const GRACE_PERIODS: usize = 3;
 /// A prepared segment that is not taken for so long is given back.
 const IDLE: Duration = Duration::from_secs(60);
 

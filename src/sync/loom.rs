@@ -3,8 +3,11 @@
 //!
 //! Differences from the real thing, each of which limits what a passed model proves:
 //!
-//! - The epoch frees nothing: deferred functions are forgotten. Loom checks protocols of atomics here, not
-//!   crossbeam's reclamation; the sanitizers' runs do that.
+//! - The epoch is not crossbeam's, whose own reclamation the sanitizers' runs look at. In most models it frees nothing: deferred functions
+//!   are forgotten, and pinning orders nothing, as little as can be relied on. Where the protocol is about what is freed
+//!   ([`epoch::reclaiming`]) it is a list of guards under a lock, which runs each function as soon as the last guard that was alive when
+//!   it was deferred has gone: no grace period can be shorter. The lock orders more than crossbeam does: an ordering that
+//!   is missing somewhere may be hidden by it, and is for the other models to find.
 //! - `Arc`, `Weak` and `OnceLock` are those of `std`, whose own synchronisation loom does not see: it is as if
 //!   cloning, dropping and initialising ordered nothing. (Loom has no `Weak`, and its `Arc` can't hold a `dyn`.)
 //! - Time stands still: a timed wait ends by a notification only.
@@ -113,6 +116,22 @@ impl Condvar {
     }
 }
 
+/// As `crossbeam_utils::Backoff`.
+#[derive(Debug, Default)]
+pub struct Backoff(());
+
+impl Backoff {
+    /// As in crossbeam.
+    pub fn new() -> Backoff {
+        Backoff::default()
+    }
+
+    /// Lets others run.
+    pub fn snooze(&self) {
+        loom::thread::yield_now();
+    }
+}
+
 /// As `parking_lot::RwLock`.
 #[derive(Debug, Default)]
 pub struct RwLock<T>(loom::sync::RwLock<T>);
@@ -139,27 +158,100 @@ impl<T> RwLock<T> {
     }
 }
 
-/// The part of `crossbeam_epoch` that kvs uses, without reclamation.
+/// The part of `crossbeam_epoch` that kvs uses.
 pub mod epoch {
-    /// As `crossbeam_epoch::Guard`.
-    #[derive(Debug)]
-    pub struct Guard(());
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::fmt;
 
-    /// As `crossbeam_epoch::pin`. Orders nothing; crossbeam's has a fence.
+    use super::{Arc, Mutex};
+
+    std::thread_local! {
+        /// Of the model that runs: all its threads are one of the system's.
+        static COLLECTOR: RefCell<Option<Arc<Mutex<Collector>>>> = const { RefCell::new(None) };
+    }
+
+    /// Which guards there are, and what waits for which of them.
+    #[derive(Default)]
+    struct Collector {
+        next: u64,
+        pinned: BTreeSet<u64>,
+        deferred: Vec<(BTreeSet<u64>, Deferred)>,
+    }
+
+    type Deferred = Box<dyn FnOnce() + Send>;
+
+    /// Runs a model in which what is deferred is done, as soon as it may be.
+    pub fn reclaiming(model: impl FnOnce()) {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                COLLECTOR.with(|collector| collector.replace(None));
+            }
+        }
+        COLLECTOR.with(|collector| collector.replace(Some(Arc::default())));
+        let _reset = Reset;
+        model();
+    }
+
+    /// As `crossbeam_epoch::Guard`.
+    pub struct Guard(Option<(Arc<Mutex<Collector>>, u64)>);
+
+    /// As `crossbeam_epoch::pin`.
     pub fn pin() -> Guard {
-        Guard(())
+        let collector = COLLECTOR.with(|collector| collector.borrow().clone());
+        Guard(collector.map(|collector| {
+            let number = {
+                let mut all = collector.lock();
+                all.next += 1;
+                let number = all.next;
+                all.pinned.insert(number);
+                number
+            };
+            (collector, number)
+        }))
     }
 
     impl Guard {
-        /// Forgets `function` and what it owns: nothing is freed before the model ends, nor after.
+        /// Runs `function` when all guards that there are now have gone, on the thread of the last one; or never.
         pub fn defer<F, R>(&self, function: F)
         where
             F: FnOnce() -> R + Send + 'static,
         {
-            std::mem::forget(function);
+            let Some((collector, _)) = &self.0 else { return std::mem::forget(function) };
+            let mut all = collector.lock();
+            let waits_for = all.pinned.clone();
+            all.deferred.push((waits_for, Box::new(move || drop(function()))));
         }
 
         /// Nothing to do.
         pub fn flush(&self) {}
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let Some((collector, number)) = self.0.take() else { return };
+            let mut ready: Vec<Deferred> = Vec::new();
+            {
+                let mut all = collector.lock();
+                all.pinned.remove(&number);
+                let (go, wait): (Vec<_>, Vec<_>) = std::mem::take(&mut all.deferred)
+                    .into_iter()
+                    .map(|(mut waits_for, function)| {
+                        waits_for.remove(&number);
+                        (waits_for, function)
+                    })
+                    .partition(|(waits_for, _)| waits_for.is_empty());
+                all.deferred = wait;
+                ready.extend(go.into_iter().map(|(_, function)| function));
+            }
+            ready.into_iter().for_each(|function| function());
+        }
+    }
+
+    impl fmt::Debug for Guard {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Guard")
+        }
     }
 }
