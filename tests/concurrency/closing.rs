@@ -1,4 +1,4 @@
-//! A close beside running reads and writes: every call says `Ok` or `Closed`, and none hangs.
+//! A close beside running reads, writes, flushes and merges, from sixteen threads: every call says `Ok` or `Closed`, and none hangs.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -30,7 +30,9 @@ fn one_round(seed: u64, round: u64) {
             let mut rng = Rng::new(seed ^ round << 8 ^ id);
             for i in 0.. {
                 let key = rng.below(100).to_be_bytes();
-                let result = match id {
+                // One writes in order, one closes, and the others do one of four things each.
+                let role = if id < 6 { id } else { 1 + id % 4 };
+                let result = match role {
                     0 => {
                         // In order, so that all of them must be there afterwards.
                         let result = db.put(format!("in order {i:08}"), vec![0; rng.below(200) as usize]);
@@ -61,7 +63,7 @@ fn one_round(seed: u64, round: u64) {
             }
         }
     };
-    crew::run(crew::tasks(6, task).collect::<Vec<Task>>());
+    crew::run(crew::tasks(16, task).collect::<Vec<Task>>());
     assert!(closed(db.put("a", "")) && !closed(db.close()));
     drop(db);
     let db = Db::open(&path, tiny(backend)).unwrap();
