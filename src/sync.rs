@@ -14,10 +14,8 @@ mod tsan;
 pub use std::sync::Arc;
 #[cfg(not(any(kvs_loom, kvs_tsan)))]
 pub use std::sync::OnceLock;
-#[cfg(all(test, not(kvs_loom)))]
-pub use std::sync::atomic::AtomicUsize;
 #[cfg(not(kvs_loom))]
-pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[cfg(kvs_tsan)]
 pub use tsan::OnceLock;
 

@@ -49,7 +49,7 @@ use std::path::PathBuf;
 
 use crate::cache::Cache;
 use crate::engine::compaction::{Asked, Background};
-use crate::engine::flush::Room;
+use crate::engine::flush::{Backlog, Room};
 use crate::env::{DirLock, Env, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Bytes, File, Files};
@@ -109,6 +109,8 @@ pub struct Core {
     pub(crate) merged_since_flush: AtomicU64,
     /// Bytes of records in the last flush. As above.
     pub(crate) last_flush_bytes: AtomicU64,
+    /// How much waits for a flush, so that whoever asks takes no lock.
+    pub(crate) backlog: Backlog,
     pub(crate) room: Room,
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
     pub(crate) spare: Mutex<Spare>,
@@ -178,6 +180,9 @@ impl Core {
         let log_bytes = parts.version.memtables.iter().map(|m| m.file.memory().len() as u64).sum();
         let segment_bytes_min = parts.options.segment_bytes_min;
         let seen = parts.next_seq - 1;
+        // What was replayed is sealed.
+        let backlog = Backlog::default();
+        parts.version.memtables.iter().for_each(|memtable| backlog.sealed(memtable.file.end()));
         Core {
             threaded: AtomicBool::new(false),
             fork_generation: parts.env.fork_generation(),
@@ -202,6 +207,7 @@ impl Core {
             leaving: Leaving::default(),
             merged_since_flush: AtomicU64::new(0),
             last_flush_bytes: AtomicU64::new(0),
+            backlog,
             room: Room::default(),
             compacting: Mutex::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),

@@ -134,6 +134,7 @@ impl Core {
         self.version.replace(Arc::new(version), guard);
         self.unsynced.lock().push(Arc::clone(appender.file()));
         if commit.active.is_some() {
+            self.backlog.sealed(predecessor_end);
             self.signal.tell_sealed();
         }
         commit.last = (predecessor, predecessor_end);
@@ -197,7 +198,7 @@ impl Core {
 
     fn make_room_by_flush(&self) -> Result<()> {
         // The active segment alone may be all there is.
-        if self.sealed_size().0 == 0 {
+        if !self.has_sealed() {
             self.seal()?;
         }
         self.wait_for_flush()

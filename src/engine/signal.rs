@@ -75,9 +75,10 @@ impl Signal {
         self.has(what) && self.asked.fetch_and(!what, Ordering::AcqRel) & what != 0
     }
 
-    /// Was this asked, as far as this thread has seen? An old answer delays and no more: Relaxed.
+    /// Was this asked, as far as this thread has seen? An old answer delays and no more. Acquire pairs with `ask`: whoever sees a bit
+    /// sees what it was set for.
     pub fn has(&self, what: u8) -> bool {
-        self.asked.load(Ordering::Relaxed) & what != 0
+        self.asked.load(Ordering::Acquire) & what != 0
     }
 
     /// Is a segment wanted?

@@ -96,7 +96,7 @@ impl Core {
         if self.flush_is_due() && !has_flushed {
             let wanted = self.signal.take(FLUSH);
             let flushed = self.flush_some(!background.is_merging());
-            if wanted && matches!(flushed, Ok(true)) && self.sealed_size().0 > 0 {
+            if wanted && matches!(flushed, Ok(true)) && self.backlog.count() > 0 {
                 self.signal.ask_for_flush();
             }
             self.signal.take(SEALED);
@@ -139,7 +139,7 @@ impl Core {
         if self.failure().is_some() || self.options.read_only {
             return false;
         }
-        let (count, bytes) = self.sealed_size();
+        let (count, bytes) = (self.backlog.count(), self.backlog.bytes());
         let enough = self.options.segment_bytes_max.min(self.options.memtable_bytes_max / 3);
         count > 0 && (self.signal.wants_flush() || bytes >= enough || count > LOGS_MAX)
     }
