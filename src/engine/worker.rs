@@ -140,8 +140,14 @@ impl Core {
             return false;
         }
         let (count, bytes) = (self.backlog.count(), self.backlog.bytes());
-        let enough = self.options.segment_bytes_max.min(self.options.memtable_bytes_max / 3);
-        count > 0 && (self.signal.wants_flush() || bytes >= enough || count > LOGS_MAX)
+        let enough = bytes >= self.flush_bytes() || count > LOGS_MAX;
+        count > 0 && (enough || self.signal.wants_flush())
+    }
+
+    /// So many sealed bytes should become a table: what one segment holds. It is never quite full, since the frame that did not fit went to
+    /// the next, so three quarters of it are enough; if all of it were asked for, two would have to be sealed.
+    pub(crate) fn flush_bytes(&self) -> u64 {
+        self.options.segment_bytes_max.min(self.options.memtable_bytes_max / 3) / 4 * 3
     }
 
     /// All of the worker's duties, until there is nothing left to do, as at rest: for environments without threads.

@@ -90,3 +90,20 @@ fn writers_slow_down_first() {
     assert_eq!(refused.kind(), ErrorKind::WouldBlock);
     assert_eq!(db.stats().delays, stats.delays);
 }
+
+/// One full segment becomes a table. It is never full to the last byte: the frame that did not fit is in the next one.
+#[test]
+fn a_full_segment_is_flushed() {
+    let sim = kvs::env::sim::SimEnv::new(1);
+    let options = Options { segment_bytes_min: 16 << 10, memtable_bytes_max: 96 << 10, ..super::tiny() };
+    let db = Db::open_with(sim.shared(), "/db", options).unwrap();
+    let mut written = 0u32;
+    while db.stats().rotations < 2 {
+        db.step_worker();
+        assert_eq!(db.stats().flushes, 0);
+        db.put(written.to_be_bytes(), [1; 1000]).unwrap();
+        written += 1;
+    }
+    db.step_worker();
+    assert_eq!((db.stats().flushes, db.stats().segments), (1, 1));
+}
