@@ -60,7 +60,7 @@ pub fn uncover<E>(install: impl FnOnce(), unfill: impl FnOnce() -> Result<(), E>
 }
 
 /// Returns when every reader that was at work when this was called has ended.
-fn wait_for_readers() {
+pub fn wait_for_readers() {
     let passed = Arc::new(AtomicBool::new(false));
     let guard = epoch::pin();
     let told = Arc::clone(&passed);

@@ -100,7 +100,13 @@ impl<T: Any + Send + Sync> Leaving<T> {
 
     /// Is there any? A hint.
     pub fn is_any(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
+        self.count() > 0
+    }
+
+    /// How many there are. A hint, too.
+    pub fn count(&self) -> u64 {
+        // Relaxed: nothing is done to them by this.
+        self.count.load(Ordering::Relaxed)
     }
 
     /// All of them, whoever still reads them.

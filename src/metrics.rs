@@ -97,6 +97,8 @@ stats! {
     leaving_files,
     /// Bytes of those.
     leaving_bytes,
+    /// Bytes of the file that keeps room for deletes, flushes and merges on a full disk.
+    reserve_bytes,
     /// Anonymous memory of the point index, in bytes.
     index_bytes,
     /// Anonymous memory of the sorted order of segments, in bytes.

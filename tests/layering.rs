@@ -90,6 +90,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine",
             "engine/signal",
             "engine/pressure",
+            "engine/reserve",
             "engine/commit",
             "engine/doubt",
             "engine/durable",

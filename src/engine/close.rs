@@ -69,6 +69,7 @@ impl Core {
     /// Makes everything durable, gives back what is not needed, and records where logs end.
     fn put_away(&self, closing: &Closing) -> Result<()> {
         self.give_back_segment();
+        self.remove_reserve();
         if self.failure().is_some() {
             return Err(self.poisoned());
         }

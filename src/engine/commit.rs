@@ -25,6 +25,7 @@ use crate::batch::{Batch, Write};
 use crate::coding;
 use crate::engine::Core;
 use crate::engine::pressure::Pressure;
+use crate::engine::reserve::Taker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::index::Address;
@@ -174,9 +175,10 @@ impl Core {
         check_sizes(key, value)?;
         self.check_writable()?;
         let write = Hashed::new(kind, key, value, self.hash_seed);
+        let frees = kind != Kind::Put;
         let frame_len = (FRAME_HEADER_BYTES + PREV_BYTES + record::encoded_len(key.len(), value.len())) as u64;
         let Entered { guard, mut commit, unwinding: _unwinding } =
-            self.enter(frame_len, patient, |guard| self.index.prefetch(write.key_hash, guard))?;
+            self.enter(frame_len, patient, frees, |guard| self.index.prefetch(write.key_hash, guard))?;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
@@ -203,7 +205,7 @@ impl Core {
         active.appender.store(key_at, key);
         active.appender.store(key_at + key.len() as u64, value);
 
-        self.publish(active, offset + frame_len, durability)?;
+        self.publish(active, offset + frame_len, durability, frees)?;
         let retired = partition.set(place, write.key_hash, address, &guard);
         drop(partition);
         replaced.count_dead();
@@ -229,9 +231,10 @@ impl Core {
         if batch.writes().any(|write| write.kind == Kind::DeleteRange) {
             self.check_ranges()?;
         }
+        let frees = batch.writes().all(|write| write.kind != Kind::Put);
         let writes: Vec<_> =
             batch.writes().map(|write| Hashed::new(write.kind, write.key, write.value, self.hash_seed)).collect();
-        let Entered { guard, mut commit, unwinding: _unwinding } = self.enter(frame_len, patient, |guard| {
+        let Entered { guard, mut commit, unwinding: _unwinding } = self.enter(frame_len, patient, frees, |guard| {
             writes.iter().for_each(|write| self.index.prefetch(write.key_hash, guard));
         })?;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
@@ -244,7 +247,7 @@ impl Core {
             active.appender.erase(offset + frame_len);
         }
         let addresses = addresses?;
-        self.publish(active, offset + frame_len, durability)?;
+        self.publish(active, offset + frame_len, durability, frees)?;
         let mut retired = 0;
         // Newest first, and a key's newest write only: a reader may find an entry as soon as it is set, and take it if the batch
         // becomes visible meanwhile, so what the batch itself overwrites must never be found.
@@ -368,12 +371,18 @@ impl Core {
 
     /// Steps 4 and 5.
     #[inline]
-    fn publish(&self, active: &mut Active, end: u64, durability: Durability) -> Result<()> {
-        if durability != Durability::None
-            && let Err(failure) = active.appender.write_through(end)
-        {
+    fn publish(&self, active: &mut Active, end: u64, durability: Durability, frees: bool) -> Result<()> {
+        let full = |e: &Error| e.kind() == ErrorKind::NoSpace;
+        let mut written = Ok(());
+        if durability != Durability::None {
+            written = active.appender.write_through(end);
+            if frees && written.as_ref().is_err_and(full) && self.release_reserve(Taker::DeleteInPlace) {
+                // Only where the file system reserves no blocks.
+                written = active.appender.write_through(end);
+            }
+        }
+        if let Err(failure) = written {
             // A full disk heals, and then nothing of this write may be in the file.
-            let full = |e: &Error| e.kind() == ErrorKind::NoSpace;
             let failure = match active.appender.take_back(end) {
                 Err(second) if full(&failure) && !full(&second) => second,
                 _ => failure,
@@ -388,15 +397,16 @@ impl Core {
     }
 
     /// Takes the commit mutex when the active segment has room for a frame of `len` bytes. `prefetch` is called before.
+    /// `frees`: it deletes only.
     #[inline]
-    fn enter(&self, len: u64, patient: bool, prefetch: impl Fn(&Guard)) -> Result<Entered<'_>> {
+    fn enter(&self, len: u64, patient: bool, frees: bool, prefetch: impl Fn(&Guard)) -> Result<Entered<'_>> {
         loop {
             let guard = epoch::pin();
             prefetch(&guard);
             let mut commit = self.commit.lock();
             let unwinding = Unwinding::watch(self);
             self.check_writable()?;
-            if self.make_room(&mut commit, len, &guard)? {
+            if self.make_room(&mut commit, len, frees, &guard)? {
                 return Ok(Entered { guard, commit, unwinding });
             }
             // Neither lock nor epoch is held while it waits.

@@ -19,6 +19,7 @@ use crate::cursor::{Cursor, RunWalk};
 use crate::engine::Core;
 use crate::engine::output::Output;
 use crate::engine::picking::{self, Limits, Shape};
+use crate::engine::reserve::Taker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaving;
 use crate::merging::{Merging, Source};
@@ -183,7 +184,19 @@ impl Core {
             background.job = self.pick_job(background, at_rest);
         }
         let Some(mut job) = background.job.take() else { return Ok(false) };
-        let next = match self.merge_step(&mut job) {
+        if !job.whole && self.is_reserve_out() {
+            // On a full disk only those that somebody asked for: the others mostly give nothing back, and stop half-way.
+            background.job = Some(job);
+            return Ok(false);
+        }
+        let mut next = self.merge_sparing(&mut job);
+        if job.whole
+            && next.as_ref().is_err_and(|full| full.kind() == ErrorKind::NoSpace)
+            && self.make_space(Taker::Merge)
+        {
+            next = self.merge_sparing(&mut job);
+        }
+        let next = match next {
             Ok(next) => next,
             Err(failure) => {
                 if !matches!(failure.kind(), ErrorKind::NoSpace | ErrorKind::Closed) && self.failure().is_none() {
@@ -206,6 +219,7 @@ impl Core {
 
     fn merged(&self, background: &mut Background, job: &Job) -> Result<()> {
         self.cut_empty(job)?;
+        self.admit_deletes_again();
         // Relaxed: a statistic.
         self.counters.merges.fetch_add(1, Ordering::Relaxed);
         background.seen_iterators = self.counters.iterators.load(Ordering::Relaxed);
@@ -267,6 +281,11 @@ impl Core {
             self.merge_some(background, false)?;
             self.free_retired();
         }
+        if self.is_reserve_out() {
+            // Whoever waits for this wants the room now. As far as there is any.
+            self.free_leaving();
+            let _ = self.restore_reserve();
+        }
         Ok(())
     }
 
@@ -275,7 +294,8 @@ impl Core {
     /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead: the step begins at the first key
     /// that is not in such a slice, and ends before the next such slice.
     fn narrow(&self, job: &Job, newer: &[&Arc<Run>], oldest: &Run) -> Result<Option<(Bound, Bound)>> {
-        if job.whole {
+        // On a full disk only what gives space back: to copy a table without loss first takes as much as it has.
+        if job.whole && !self.is_reserve_out() {
             return Ok(Some((job.next.clone(), job.stop.clone())));
         }
         let walks = newer.iter().map(|run| self.walk(run, job)).filter(|walk| !walk.is_empty());
@@ -310,6 +330,17 @@ impl Core {
         RunWalk::new(Arc::clone(run), job.next.clone(), job.stop.clone(), Some(Arc::clone(&self.env)))
     }
 
+    /// A step that leaves to flushes and deletes what is theirs of a full disk.
+    fn merge_sparing(&self, job: &mut Job) -> Result<Option<Bound>> {
+        if self.is_reserve_out() {
+            self.free_leaving();
+            if !self.keep_from(Taker::Merge) {
+                return Err(self.no_room_to_merge());
+            }
+        }
+        self.merge_step(job)
+    }
+
     /// Steps 1 to 3; returns where the next one starts, `None` at the end.
     fn merge_step(&self, job: &mut Job) -> Result<Option<Bound>> {
         let version = self.version.pin(&epoch::pin());
@@ -335,7 +366,7 @@ impl Core {
         merging.seek_to_end_of(true)?;
         let flushed_seq = self.catalog.lock().flushed_seq;
         let mut retention = Retention::new(self.snapshots.live(), Arc::clone(&version.ranges), flushed_seq, bottom);
-        let mut output = Output::new(self, self.options.table_bytes_max, retention.purged());
+        let mut output = Output::new(self, self.step_bytes(), retention.purged());
         let mut told = 0;
         let left = output.take(&mut merging, &mut retention, false, |read| {
             self.merged_since_flush.fetch_add(read - std::mem::replace(&mut told, read), Ordering::Relaxed);
@@ -437,7 +468,8 @@ impl Core {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
-        if self.flush_is_due() && !self.merges_first(asked) {
+        // On a full disk between steps only: a segment that was flushed keeps its room while this step holds the version that it is in.
+        if self.flush_is_due() && !self.merges_first(asked) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
         }

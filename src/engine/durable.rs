@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::engine::Core;
 use crate::engine::commit::Commit;
 use crate::engine::doubt;
+use crate::engine::reserve::Taker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Seq;
 use crate::sync::{Arc, Ordering};
@@ -73,7 +74,14 @@ impl Core {
     pub(crate) fn write_through(&self, commit: &mut Commit) -> Result<()> {
         let Some(active) = &mut commit.active else { return Ok(()) };
         let end = active.appender.position();
-        active.appender.write_through(end).inspect_err(|failure| {
+        let mut written = active.appender.write_through(end);
+        if written.as_ref().is_err_and(|failure| failure.kind() == ErrorKind::NoSpace)
+            && self.release_reserve(Taker::Flush)
+        {
+            // These writes were acknowledged, and a flush can't give their segment back before they are in it.
+            written = active.appender.write_through(end);
+        }
+        written.inspect_err(|failure| {
             if failure.kind() != ErrorKind::NoSpace {
                 self.poison(failure);
             }

@@ -12,7 +12,7 @@
 //!
 //! The newest table is put into the newest run if no key of that run lies within its keys: a store that is filled in order has one run.
 //!
-//! A full disk is not the end of it: nothing was changed, writers that wait for room are told, and the next one that comes
+//! A full disk is not the end of it: the reserve is given up, and one segment is tried again. If that fails too, nothing was changed, writers that wait for room are told, and the next one that comes
 //! starts another try. Any other failure poisons, for the log can't be given back.
 
 use std::time::Duration;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::cursor::Cursor;
 use crate::engine::Core;
 use crate::engine::output::Output;
+use crate::engine::reserve::Taker;
 use crate::engine::tables::Flushed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaving;
@@ -59,7 +60,19 @@ impl Core {
     /// Flushes sealed segments, the oldest first, as many as make a table. False if there was none. `join`: their table may go into
     /// the newest run; not while a merge is under way, which knows its runs and not what is added to them.
     pub(crate) fn flush_some(&self, join: bool) -> Result<bool> {
-        let flushed = self.try_flush(join);
+        // What was let go of is written to the disk before it gives room back: little by little if there is only a little.
+        let most = if self.is_reserve_out() { 1 } else { usize::MAX };
+        let mut flushed = self.try_flush(join, most);
+        if flushed.as_ref().is_err_and(|full| full.kind() == ErrorKind::NoSpace) && self.make_space(Taker::Flush) {
+            flushed = self.try_flush(join, 1);
+        }
+        if self.is_reserve_out() {
+            // What was flushed has made room: all of the reserve again, or what is kept from merges.
+            self.free_leaving();
+            if self.restore_reserve().is_err() {
+                self.keep_from(Taker::Merge);
+            }
+        }
         if let Err(failure) = &flushed
             && failure.kind() != ErrorKind::NoSpace
         {
@@ -69,7 +82,8 @@ impl Core {
         flushed
     }
 
-    fn try_flush(&self, join: bool) -> Result<bool> {
+    /// Flushes at most so many segments.
+    fn try_flush(&self, join: bool, most: usize) -> Result<bool> {
         if self.failure().is_some() {
             return Err(self.poisoned());
         }
@@ -78,7 +92,7 @@ impl Core {
         let (mut count, mut bytes) = (0, 0);
         for memtable in &inputs {
             bytes += memtable.file.end();
-            if count > 0 && bytes > self.options.table_bytes_max {
+            if count > 0 && (bytes > self.options.table_bytes_max || count >= most) {
                 break;
             }
             count += 1;

@@ -11,6 +11,7 @@
 //! | `syncing` | that one thread syncs at a time | an fdatasync |
 //! | `commit` | the one order of all writes: sequence numbers, the active segment, the version | about 150 ns a write; a rotation |
 //! | `spare` | the prepared segment and file numbers | making a segment |
+//! | `reserve` | the file that keeps room on the disk | making or removing it |
 //! | `entries` | that the directory is not synced again after a failure | a sync of the directory |
 //! | a partition of `index` | that part of the index | one change |
 //! | `unsynced`, `snapshots`, `files`, `graveyard`, `leaving`, `room` | a small collection each | a few instructions |
@@ -38,6 +39,7 @@ pub mod picking;
 pub mod pressure;
 pub mod read;
 pub mod recovery;
+pub mod reserve;
 pub mod segments;
 pub mod signal;
 pub mod statistics;
@@ -65,6 +67,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, Once
 use crate::table::Io;
 use crate::version::Version;
 use commit::Commit;
+use reserve::Reserve;
 use segments::Spare;
 use signal::Signal;
 
@@ -114,6 +117,7 @@ pub struct Core {
     pub(crate) room: Room,
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
     pub(crate) spare: Mutex<Spare>,
+    pub(crate) reserve: Mutex<Reserve>,
     pub(crate) syncing: Mutex<durable::Syncing>,
     /// Held while the directory is synced: see [`Core::sync_entries`].
     pub(crate) entries: Mutex<()>,
@@ -211,6 +215,7 @@ impl Core {
             room: Room::default(),
             compacting: Mutex::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
+            reserve: Mutex::default(),
             syncing: Mutex::default(),
             entries: Mutex::default(),
             unsynced: Mutex::default(),

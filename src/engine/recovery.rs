@@ -1,7 +1,7 @@
 //! Recovery: from a directory to an open store.
 //!
 //! ```text
-//!  1 lock; renew every file if a sync failed since the machine came up (see `doubt`); remove copies that were not finished
+//!  1 lock; remove the reserve that a kill has left; renew every file if a sync failed since the machine came up (see `doubt`); remove copies that were not finished
 //!  2 read MANIFEST (create it, and the store, if there is none)
 //!  3 open every table that the manifest names: there, of the recorded length, with the recorded footer; anything else is Corruption
 //!    next_file = max(manifest, directory) + 1
@@ -36,6 +36,7 @@ use self::syncing::Syncing;
 use crate::cache::Cache;
 use crate::engine::commit::address;
 use crate::engine::doubt;
+use crate::engine::reserve;
 use crate::engine::{Core, Parts};
 use crate::env::{Env, LockMode, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,6 +72,7 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
     // Again, now that nobody else can change it.
     let names = env.list_dir(dir)?;
     if !options.read_only {
+        reserve::sweep(&*env, dir, &names);
         doubt::resolve(&*env, dir, &names)?;
     }
     let state = match manifest::read(&*env, dir)? {

@@ -8,7 +8,7 @@
 //! Rotation, under the commit mutex:
 //!
 //! 1. write through what `Durability::None` left in the process;
-//! 2. take the prepared segment if it is large enough, else make one (a full disk shows here, as an error);
+//! 2. take the prepared segment if it is large enough, else make one (a full disk shows here, as an error; see `reserve.rs`);
 //! 3. write its header, which names its predecessor and where that ended;
 //! 4. give it a slot and put its memtable into a new version, before anything in it is published;
 //! 5. remember it as unsynced, and ask the worker for the next.
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::engine::Core;
 use crate::engine::commit::{Active, Commit};
+use crate::engine::reserve::Taker;
 use crate::env::SegmentFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
@@ -34,6 +35,10 @@ const PAGE: u64 = 4096;
 
 /// No more segments than this wait for a flush, however small they are: a scan looks into each of them.
 const MEMTABLES_MAX: usize = 64;
+
+fn is_full(failure: &Error) -> bool {
+    failure.kind() == ErrorKind::NoSpace
+}
 
 /// The prepared segment.
 #[derive(Debug)]
@@ -76,7 +81,8 @@ impl Spare {
 impl Core {
     /// Makes sure that the active segment has room for a frame of `len` bytes. `commit` is held. False: a flush must make room.
     #[inline]
-    pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<bool> {
+    /// `frees`: the frame deletes only, and may use what is kept on a full disk.
+    pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, frees: bool, guard: &Guard) -> Result<bool> {
         if let Some(active) = &mut commit.active {
             let (end, capacity) = (active.appender.position() + len, active.appender.capacity());
             if end <= capacity {
@@ -87,11 +93,11 @@ impl Core {
                 return Ok(true);
             }
         }
-        self.rotate(commit, len, guard)
+        self.rotate(commit, len, frees, guard)
     }
 
     #[cold]
-    fn rotate(&self, commit: &mut Commit, len: u64, guard: &Guard) -> Result<bool> {
+    fn rotate(&self, commit: &mut Commit, len: u64, frees: bool, guard: &Guard) -> Result<bool> {
         if commit.next_seq > SEQ_MAX - u64::from(u32::MAX) {
             return Err(Error::new(ErrorKind::TooLarge, "the store has used up its 2^56 sequence numbers"));
         }
@@ -102,7 +108,7 @@ impl Core {
             return Ok(false);
         }
         let need = (SEGMENT_HEADER_BYTES as u64 + len).next_multiple_of(PAGE);
-        let Some(prepared) = self.take_segment(need, commit)? else { return Ok(false) };
+        let Some(prepared) = self.take_segment(need, frees, commit)? else { return Ok(false) };
         let (predecessor, predecessor_end) = match &commit.active {
             Some(active) => (active.appender.file().number, active.appender.position()),
             None => commit.last,
@@ -146,7 +152,7 @@ impl Core {
 
     /// The prepared segment, or one made now, of at least `need` bytes. `None`: there are as many bytes of log as there may be, and
     /// a flush can take some away. (A frame that is too large for what is allowed gets its segment when nothing else is left.)
-    fn take_segment(&self, need: u64, commit: &Commit) -> Result<Option<Prepared>> {
+    fn take_segment(&self, need: u64, frees: bool, commit: &Commit) -> Result<Option<Prepared>> {
         let mut spare = self.spare.lock();
         let max = self.options.memtable_bytes_max;
         let room = max.saturating_sub(commit.log_bytes);
@@ -158,16 +164,45 @@ impl Core {
                 return Ok(None);
             }
             self.discard_spare(&mut spare);
-            return self.make_segment(&mut spare, rest).map(Some);
+            return self.make_segment_or_free(&mut spare, rest, need, frees).map(Some);
         }
         if let Some(ready) = spare.ready.take_if(|p| p.source.memory().len() as u64 >= need) {
             spare.next_len = self.after(ready.source.memory().len() as u64);
             return Ok(Some(ready));
         }
         self.discard_spare(&mut spare);
-        let made = self.make_segment(&mut spare, wanted)?;
-        spare.next_len = self.after(wanted);
+        let made = self.make_segment_or_free(&mut spare, wanted, need, frees)?;
+        spare.next_len = self.after(made.source.memory().len() as u64);
         Ok(Some(made))
+    }
+
+    /// A segment of `wanted` bytes, or, where the disk has no room for that, one that is no larger than it must be. On a disk that is
+    /// full but for the reserve there is none for puts.
+    fn make_segment_or_free(&self, spare: &mut Spare, wanted: u64, need: u64, frees: bool) -> Result<Prepared> {
+        let least = need.max(self.options.segment_bytes_min).min(wanted);
+        if !frees {
+            self.restore_reserve()?;
+        }
+        if !self.is_reserve_out() {
+            let mut made = self.make_segment(spare, wanted);
+            if made.as_ref().is_err_and(is_full) && least < wanted {
+                made = self.make_segment(spare, least);
+            }
+            if !(frees && made.as_ref().is_err_and(is_full) && self.release_reserve(Taker::Delete)) {
+                return made;
+            }
+        }
+        let made = self.make_segment(spare, least);
+        if made.as_ref().is_err_and(is_full) {
+            return Err(self.too_many_deletes());
+        }
+        let made = made?;
+        if !self.admit_deletes() {
+            drop(made.source);
+            self.discard(&self.dir.join(log::name(made.number)));
+            return Err(self.too_many_deletes());
+        }
+        Ok(made)
     }
 
     /// Returns when a flush has made room, or says why none can.
@@ -236,6 +271,9 @@ impl Core {
             }
             commit.log_bytes
         };
+        if !self.prepare_reserve() {
+            return;
+        }
         let mut spare = self.spare.lock();
         if spare.ready.is_none() && log_bytes.saturating_add(spare.next_len) <= self.options.memtable_bytes_max {
             let len = spare.next_len;
@@ -248,15 +286,17 @@ impl Core {
         self.spare.lock().next_file
     }
 
-    /// Gives the prepared segment back: at close, and when the store has been idle.
-    pub(crate) fn give_back_segment(&self) {
-        self.discard_spare(&mut self.spare.lock());
+    /// Gives the prepared segment back: at close, when the store has been idle, and on a full disk. Was there one?
+    pub(crate) fn give_back_segment(&self) -> bool {
+        self.discard_spare(&mut self.spare.lock())
     }
 
-    fn discard_spare(&self, spare: &mut Spare) {
-        if let Some(ready) = spare.ready.take() {
+    fn discard_spare(&self, spare: &mut Spare) -> bool {
+        let ready = spare.ready.take();
+        if let Some(ready) = &ready {
             self.discard(&self.dir.join(log::name(ready.number)));
         }
+        ready.is_some()
     }
 
     /// Removes a segment that was never used. If that fails it stays as a file of zeros, which recovery removes.

@@ -62,6 +62,7 @@ impl Core {
             dead_bytes: of_tables(&|slice| slice.table.file().dead().min(slice.table.meta().len)),
             leaving_files,
             leaving_bytes,
+            reserve_bytes: self.reserve_bytes(),
             index_bytes: self.index.bytes(),
             order_bytes: version.memtables.iter().map(|m| m.order_bytes() as u64).sum(),
             fence_bytes: of_tables(&|slice| slice.table.memory()),

@@ -131,6 +131,10 @@ impl Core {
             self.sort_sealed();
             return true;
         }
+        if !has_flushed {
+            // There is nothing left to do: what was done may have made room.
+            let _ = self.restore_reserve();
+        }
         has_flushed || has_freed
     }
 

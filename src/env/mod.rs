@@ -256,6 +256,25 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
     /// may have more segments than a process may have open files.
     fn open_segment(&self, path: &Path, kind: SegmentKind) -> Result<Box<dyn SegmentFile>>;
 
+    /// Creates a file of `len` bytes that nobody will read and that keeps so much room for when it is removed. On an error no file stays
+    /// behind, unless it was there already.
+    fn reserve(&self, path: &Path, len: u64) -> Result<()> {
+        static PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        let file = self.create(path)?;
+        let mut left = len;
+        while left > 0 {
+            let piece = left.min(PIECE.len() as u64);
+            if let Err(failure) = file.append(&PIECE[..piece as usize]) {
+                drop(file);
+                // The first error is the one to tell.
+                let _ = self.unlink(path);
+                return Err(failure);
+            }
+            left -= piece;
+        }
+        Ok(())
+    }
+
     /// Makes an existing file, which nobody writes, durable (fdatasync). Never retried after an error.
     fn sync_file(&self, path: &Path) -> Result<()>;
 

@@ -146,6 +146,11 @@ impl Env for OsEnv {
         Ok(Box::new(OsSegment::create(path, len, kind)?))
     }
 
+    /// By `fallocate`, or, on a file system without, by writing.
+    fn reserve(&self, path: &Path, len: u64) -> Result<()> {
+        files::reserve(path, len)
+    }
+
     /// [`SegmentFile::write`] and [`SegmentFile::trim`] of an opened segment are errors, its memory is read-only.
     fn open_segment(&self, path: &Path, kind: SegmentKind) -> Result<Box<dyn SegmentFile>> {
         Ok(Box::new(OsSegment::open(path, kind)?))

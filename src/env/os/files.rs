@@ -230,6 +230,26 @@ pub(super) fn sync_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Creates a file that holds `len` bytes of the disk.
+pub(super) fn reserve(path: &Path, len: u64) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let file = create_new(path, OFlags::WRONLY)?;
+    let written = || {
+        (0..len)
+            .step_by(ZEROS.len())
+            .try_for_each(|at| write_all(&file, &ZEROS[..(len - at).min(ZEROS.len() as u64) as usize], at))
+    };
+    let reserved = match retry(|| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => written(),
+        reserved => reserved,
+    };
+    reserved.map_err(|e| {
+        // The first error is the one to tell.
+        let _ = retry(|| rustix::fs::unlink(path));
+        failed(&format!("reserve {len} bytes"), path, e)
+    })
+}
+
 /// Reserves the file's blocks and makes the segment's memory.
 fn lay_out(file: &OwnedFd, path: &Path, size: usize, kind: SegmentKind) -> Result<Memory> {
     let len = size as u64;

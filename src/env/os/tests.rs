@@ -392,3 +392,22 @@ fn a_sync_that_failed_meanwhile_is_told_for_ever() {
     let first = file.sync().unwrap_err().to_string();
     assert_eq!(file.sync().unwrap_err().to_string(), first);
 }
+
+/// What is reserved takes the disk's blocks, is in nobody's way when it is there already, and is nothing if there is no room.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "looks behind the environment's back")]
+fn a_reserve_takes_room() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = directory();
+    let path = dir.path().join("RESERVE");
+    OsEnv.reserve(&path, 300_001).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert!(metadata.blocks() * 512 >= 300_001, "{metadata:?}");
+    assert_eq!((metadata.len(), mode_of(&path)), (300_001, 0o600));
+    assert_eq!(OsEnv.reserve(&path, 10).unwrap_err().os_code(), Some(Errno::EXIST.raw_os_error()));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 300_001);
+    OsEnv.unlink(&path).unwrap();
+    // More than any disk has.
+    OsEnv.reserve(&path, 1 << 60).unwrap_err();
+    assert!(!path.exists());
+}

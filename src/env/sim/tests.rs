@@ -708,3 +708,19 @@ fn image_cost() {
     }
     println!("image: {:?}", start.elapsed() / 5_000);
 }
+
+/// What is reserved is charged, whether segments are or not; without room nothing stays behind.
+#[test]
+fn a_reserve_is_charged() {
+    let sim = SimEnv::new(1);
+    sim.set_reserves(false);
+    sim.set_capacity(Some(200_000));
+    let (dir, path) = (Path::new("/db"), Path::new("/db/RESERVE"));
+    sim.create_dir(dir).unwrap();
+    let free = sim.free_space(dir).unwrap();
+    sim.reserve(path, 150_000).unwrap();
+    assert_eq!(sim.free_space(dir).unwrap(), free - 150_000u64.next_multiple_of(512));
+    sim.unlink(path).unwrap();
+    assert_eq!(sim.reserve(path, 250_000).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!((sim.free_space(dir).unwrap(), sim.read_file(path)), (free, None));
+}
