@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::cursor::{Cursor, RunWalk};
 use crate::engine::Core;
-use crate::engine::output::Output;
+use crate::engine::output::{Built, Output};
 use crate::engine::picking::{self, Limits, Shape};
 use crate::engine::reserve::Taker;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,11 +31,15 @@ use crate::visibility::Retention;
 
 /// Less dead space than this is left alone.
 const DEAD_BYTES_MIN: u64 = 64 << 10;
+/// Fewer tombstones than this are left alone.
+const TOMBSTONES_MIN: u64 = 4096;
 /// With so many iterators made since the last merge, scans are frequent, and fewer runs are allowed.
 const SCANS_FREQUENT: u64 = 1000;
 
 /// A slice of which so many hundredths are dead is rewritten although nothing newer falls into it.
 const WORN_PERCENT: u64 = 25;
+/// A table of which so many hundredths are dead is like one of tombstones.
+const DEAD_PERCENT: u64 = 75;
 /// So many slices ahead a step looks for one at which it can end.
 const LOOK_AHEAD: usize = 4;
 
@@ -248,11 +252,12 @@ impl Core {
         let limits = Limits {
             space_percent: self.options.space_percent,
             dead_bytes_min: DEAD_BYTES_MIN.min(self.options.table_bytes_max / 4),
+            tombstones_min: TOMBSTONES_MIN.min(self.options.table_bytes_max / 1024),
             runs_max: if scans > SCANS_FREQUENT { runs_max.div_ceil(3) } else { runs_max },
             at_rest,
             unsettled: background.unsettled,
         };
-        let pick = picking::pick(&shapes(&version, self.snapshots.summary().0 > 0), &limits)?;
+        let pick = picking::pick(&shapes(&version, self.snapshots.summary().1), &limits)?;
         let runs = version.runs[..pick.count].iter().map(|run| run.number).collect();
         let all = pick.count == version.runs.len();
         Some(Job { runs, start: None, next: None, stop: None, whole: false, all, held: 0 })
@@ -291,9 +296,9 @@ impl Core {
 
     /// The keys of the next step, from the first up to but without the second. `None`: nothing is left to do.
     ///
-    /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead: the step begins at the first key
+    /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead or tombstones that can go: the step begins at the first key
     /// that is not in such a slice, and ends before the next such slice.
-    fn narrow(&self, job: &Job, newer: &[&Arc<Run>], oldest: &Run) -> Result<Option<(Bound, Bound)>> {
+    fn narrow(&self, job: &Job, newer: &[&Arc<Run>], oldest: &Run, bottom: bool) -> Result<Option<(Bound, Bound)>> {
         // On a full disk only what gives space back: to copy a table without loss first takes as much as it has.
         if job.whole && !self.is_reserve_out() {
             return Ok(Some((job.next.clone(), job.stop.clone())));
@@ -305,8 +310,10 @@ impl Core {
         let (from, to) = oldest.range_of(job.next.as_deref(), job.stop.as_deref());
         let slices = &oldest.slices[from..to];
         let begin = |slice: &Slice| job.next.as_deref().map_or(slice.first(), |next| next.max(slice.first())).to_vec();
+        let snapshot = self.snapshots.summary().1;
         let stays = |slice: &Slice, newer: &Option<Vec<u8>>| {
-            newer.as_deref().is_none_or(|key| key > slice.last()) && !is_worn(slice)
+            let in_the_way = bottom && tombstones(slice, snapshot) > 0;
+            newer.as_deref().is_none_or(|key| key > slice.last()) && !is_worn(slice) && !in_the_way
         };
         let skipped = slices.iter().take_while(|slice| stays(slice, &first_newer)).count();
         let start = match (first_newer, slices.get(skipped)) {
@@ -349,7 +356,7 @@ impl Core {
         let Some((oldest, newer)) = inputs.split_last() else { return Ok(None) };
         let target = oldest.number;
         let bottom = version.runs.last().is_some_and(|last| last.number == target);
-        let Some((start, stop)) = self.narrow(job, newer, oldest)? else { return Ok(None) };
+        let Some((start, stop)) = self.narrow(job, newer, oldest, bottom)? else { return Ok(None) };
 
         let mut cursors = Vec::new();
         let mut covered = true;
@@ -396,7 +403,9 @@ impl Core {
             |output| self.repoint(&output.built, &slices, &output.gone, covered),
             |_| self.retire_gone(&version),
         )?;
-        job.held += output.built.iter().map(|built| built.held).sum::<u64>();
+        // Tombstones are still there at the bottom for a snapshot only.
+        let held = |built: &Built| built.held + if bottom { built.deletes } else { 0 };
+        job.held += output.built.iter().map(held).sum::<u64>();
         // Relaxed: statistics.
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
         self.counters.merge_steps.fetch_add(1, Ordering::Relaxed);
@@ -408,7 +417,7 @@ impl Core {
     /// How far merges are behind what is written, in hundredths: of the runs, or of the dead space, that the options allow.
     fn behind_percent(&self) -> u64 {
         let version = self.version.pin(&epoch::pin());
-        let shapes = shapes(&version, self.snapshots.summary().0 > 0);
+        let shapes = sizes(&version, self.snapshots.summary().1);
         let (bytes, dead) =
             shapes.iter().fold((0, 0), |(b, d), shape| (b + shape.bytes, d + shape.dead.min(shape.bytes)));
         let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100);
@@ -486,7 +495,57 @@ fn is_worn(slice: &Slice) -> bool {
     slice.table.file().dead() * 100 > slice.table.meta().data_bytes * WORN_PERCENT
 }
 
-fn shapes(version: &Version, snapshots: bool) -> Vec<Shape> {
+/// How many records of a slice's table are tombstones that a merge of all runs could drop, if they are dense; or, if that is nearly all of them, dead: a scan
+/// steps over the one and the other.
+fn tombstones(slice: &Slice, oldest_snapshot: Option<Seq>) -> u64 {
+    let (meta, file) = (slice.table.meta(), slice.table.file());
+    // Tombstones newer than a snapshot stay, and which of a table's are is not known.
+    let could_go = oldest_snapshot.is_none_or(|oldest| meta.last_seq <= oldest);
+    let is_dense = meta.deletes * picking::TOMBSTONES_DENSE > meta.records;
+    let deletes = if could_go && is_dense { meta.deletes } else { 0 };
+    // What has been merged away counts as dead, too, but nobody steps over it. And what a snapshot needs of the rest is not known before it was merged.
+    let is_whole = slice.low.is_none() && slice.high.is_none();
+    let dead = file.dead().min(meta.data_bytes);
+    let nearly_all = is_whole && oldest_snapshot.is_none() && dead * 100 > meta.data_bytes * DEAD_PERCENT;
+    let hidden = u128::from(meta.records) * u128::from(dead) / u128::from(meta.data_bytes.max(1));
+    deletes.max(if nearly_all { hidden as u64 } else { 0 })
+}
+
+/// Counts the tombstones of the tables of run `at` in which they are dense, and the records among them: all of those tables, and of
+/// the tables of older runs that have keys between theirs.
+fn count_tombstones(version: &Version, at: usize, oldest_snapshot: Option<Seq>, shape: &mut Shape) {
+    let mut seen = HashSet::new();
+    for slice in &version.runs[at].slices {
+        let meta = slice.table.meta();
+        let tombstones = tombstones(slice, oldest_snapshot);
+        if tombstones == 0 || !seen.insert(meta.number) {
+            continue;
+        }
+        shape.tombstones += tombstones;
+        shape.among += meta.records;
+        for older in &version.runs[at + 1..] {
+            let (from, to) = older.range_of(Some(slice.first()), None);
+            let within = older.slices[from..to].iter().take_while(|below| below.first() <= slice.last());
+            for below in within.map(|below| below.table.meta()) {
+                if seen.insert(below.number) {
+                    shape.among += below.records;
+                }
+            }
+        }
+    }
+}
+
+/// What picking needs to know of the runs.
+fn shapes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
+    let mut shapes = sizes(version, oldest_snapshot);
+    for (at, shape) in shapes.iter_mut().enumerate() {
+        count_tombstones(version, at, oldest_snapshot, shape);
+    }
+    shapes
+}
+
+/// The same without tombstones: a merge asks for this again and again.
+fn sizes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
     let shape_of = |run: &Arc<Run>| {
         let mut shape = Shape::default();
         let mut seen = HashSet::new();
@@ -495,11 +554,123 @@ fn shapes(version: &Version, snapshots: bool) -> Vec<Shape> {
             if seen.insert(meta.number) {
                 shape.bytes += meta.len;
                 // What was kept for snapshots can't be dropped while there are any.
-                let kept = if snapshots { file.held() } else { 0 };
+                let kept = if oldest_snapshot.is_some() { file.held() } else { 0 };
                 shape.dead += file.dead().min(meta.data_bytes).saturating_sub(kept);
             }
         }
         shape
     };
     version.runs.iter().map(shape_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::engine::recovery;
+    use crate::env::memory::MemoryEnv;
+    use crate::options::{Durability, Options};
+    use crate::record::Kind;
+
+    /// Many large records, and in front of them small ones, in one run; the store, and a merge that is not at rest: was one picked?
+    fn store() -> Core {
+        let options = Options { table_bytes_max: 64 << 10, segment_bytes_max: 256 << 20, ..Options::default() };
+        let core = recovery::open(MemoryEnv::shared(), Path::new("/db"), options).unwrap();
+        let mut batch = Batch::new();
+        (0..SMALL).for_each(|n| _ = batch.put(small(n), ""));
+        (0..20_000).for_each(|n| _ = batch.put(format!("b{n:08}"), [7; 200]));
+        core.write_batch(&batch, Durability::Process, true).unwrap();
+        core.compact(None, None).unwrap();
+        assert!(!merges(&core));
+        core
+    }
+
+    const SMALL: u32 = 8000;
+
+    fn small(n: u32) -> String {
+        format!("a{n:08}")
+    }
+
+    fn delete(core: &Core, step: usize) {
+        let mut batch = Batch::new();
+        (0..SMALL).step_by(step).for_each(|n| _ = batch.delete(small(n)));
+        core.write_batch(&batch, Durability::Process, true).unwrap();
+        core.flush_all().unwrap();
+    }
+
+    fn merges(core: &Core) -> bool {
+        let mut background = core.background.lock();
+        let mut any = false;
+        while core.merge_some(&mut background, false).unwrap() {
+            any = true;
+        }
+        any
+    }
+
+    fn deletes(core: &Core) -> u64 {
+        core.version.pin(&epoch::pin()).slices().map(|slice| slice.table.meta().deletes).sum()
+    }
+
+    /// Records that are small and many are deleted: hardly any space comes back, but scans need not step over them.
+    #[test]
+    fn dense_tombstones_are_merged_away() {
+        let core = store();
+        delete(&core, 1);
+        let shapes = shapes(&core.version.pin(&epoch::pin()), None);
+        let dead: u64 = shapes.iter().map(|shape| shape.dead).sum();
+        assert!(dead * 10 < shapes.iter().map(|shape| shape.bytes).sum(), "it is not for the space: {shapes:?}");
+        let large = core.counters.merge_bytes_read.load(Ordering::Relaxed);
+        assert!(merges(&core));
+        assert_eq!(deletes(&core), 0);
+        let read = core.counters.merge_bytes_read.load(Ordering::Relaxed) - large;
+        assert!(read < 1 << 20, "{read}: what has no tombstone is left alone");
+        assert!(!merges(&core));
+    }
+
+    #[test]
+    fn thin_tombstones_stay() {
+        let core = store();
+        delete(&core, 20);
+        assert!(!merges(&core));
+        assert_eq!(deletes(&core), u64::from(SMALL) / 20);
+    }
+
+    /// What a snapshot needs is not merged again and again, and goes when the snapshot has gone.
+    #[test]
+    fn tombstones_wait_for_a_snapshot() {
+        let core = store();
+        let snapshot = core.register_snapshot();
+        delete(&core, 1);
+        for _ in 0..3 {
+            assert!(!merges(&core));
+            core.write_one(Kind::Put, b"c", &[], Durability::Process, true).unwrap();
+            core.flush_all().unwrap();
+        }
+        // Asked for, it changes nothing.
+        core.compact(None, None).unwrap();
+        assert_eq!((deletes(&core), merges(&core)), (u64::from(SMALL), false));
+        core.snapshots.release(snapshot);
+        assert!(merges(&core));
+        assert_eq!(deletes(&core), 0);
+    }
+
+    /// A range delete is one record, and what it hides is in the way of scans.
+    #[test]
+    fn what_a_range_delete_hides_is_merged_away() {
+        let core = store();
+        let records = |core: &Core| -> u64 {
+            core.version.pin(&epoch::pin()).slices().map(|slice| slice.table.meta().records).sum()
+        };
+        let mut batch = Batch::new();
+        batch.delete_range("a".."b");
+        core.write_batch(&batch, Durability::Process, true).unwrap();
+        core.write_one(Kind::Put, b"c", &[], Durability::Process, true).unwrap();
+        core.flush_all().unwrap();
+        assert!(records(&core) > 20_000 + u64::from(SMALL));
+        assert!(merges(&core));
+        assert!(records(&core) < 20_000 + 2000, "{}", records(&core));
+        assert!(!merges(&core));
+    }
 }

@@ -5,13 +5,16 @@
 //!
 //! 1. **Space.** What could be dropped is more than the options allow in proportion to what is live: all runs, since only the
 //!    oldest versions and tombstones at the bottom give space back.
-//! 2. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
+//! 2. **Tombstones.** Somewhere more than a quarter of the records are tombstones that could go: a scan steps over them, though they may take little
+//!    space. All runs, for they go at the bottom only; what they do not touch is not rewritten. Where they lie thinly over a large store
+//!    this never holds: a merge reads at most four records for each of them.
+//! 3. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
 //!    all those before it together, and at least so many that the number comes down: runs of similar size are merged together
 //!    (size-tiered, as Cassandra and RocksDB's universal compaction do it). With at most 12 runs a store that has
 //!    grown to 400 flushes has rewritten each record 1.9 times; with twice as eager a rule 3.3 times.
-//! 3. **Rest.** Nobody has written for a while: all runs become one, once.
+//! 4. **Rest.** Nobody has written for a while: all runs become one, once.
 //!
-//! What can't be dropped now is not counted: older versions that a merge kept for a snapshot, while that snapshot lives.
+//! What can't be dropped now is not counted: older versions and tombstones that a snapshot needs, while it lives.
 
 /// What picking needs to know of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,10 @@ pub struct Shape {
     pub bytes: u64,
     /// Of these, bytes that a merge could drop: overwritten, deleted and merged-away records, and tombstones.
     pub dead: u64,
+    /// Of its parts where tombstones are dense: those of them that a merge of all runs could drop.
+    pub tombstones: u64,
+    /// The records there, in it and in all older runs.
+    pub among: u64,
 }
 
 /// When to merge.
@@ -29,6 +36,8 @@ pub struct Limits {
     pub space_percent: u64,
     /// Less dead space than this is not worth a merge.
     pub dead_bytes_min: u64,
+    /// Fewer tombstones than this are not worth one.
+    pub tombstones_min: u64,
     /// More runs than this are merged.
     pub runs_max: usize,
     /// Nobody writes.
@@ -42,6 +51,8 @@ pub struct Limits {
 pub enum Reason {
     /// To give space back.
     Space,
+    /// So that scans do not step over tombstones.
+    Tombstones,
     /// To have fewer runs.
     Runs,
     /// Because there is time.
@@ -59,6 +70,8 @@ pub struct Pick {
 
 /// A merge for space begins before the limit is reached, since space grows on while it runs.
 const EARLY_PERCENT: u64 = 70;
+/// Tombstones are dense if they are more than one of so many records.
+pub const TOMBSTONES_DENSE: u64 = 4;
 /// A merge for fewer runs takes at least so many.
 const WIDTH_MIN: usize = 4;
 
@@ -69,6 +82,13 @@ pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
     let allowed = (limits.space_percent.saturating_sub(100) * EARLY_PERCENT / 100).max(1);
     if limits.unsettled && dead >= limits.dead_bytes_min.max(1) && dead / allowed > live / 100 {
         return Some(Pick { count: runs.len(), reason: Reason::Space });
+    }
+    let dense = |run: &Shape| {
+        let enough = run.tombstones >= limits.tombstones_min.max(1);
+        enough && run.tombstones.saturating_mul(TOMBSTONES_DENSE) > run.among
+    };
+    if limits.unsettled && runs.iter().any(dense) {
+        return Some(Pick { count: runs.len(), reason: Reason::Tombstones });
     }
     if runs.len() > limits.runs_max.max(1) {
         let mut count = 1;
@@ -93,11 +113,17 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const LIMITS: Limits =
-        Limits { space_percent: 150, dead_bytes_min: MIB, runs_max: 8, at_rest: false, unsettled: true };
+    const LIMITS: Limits = Limits {
+        space_percent: 150,
+        dead_bytes_min: MIB,
+        tombstones_min: 1000,
+        runs_max: 8,
+        at_rest: false,
+        unsettled: true,
+    };
 
     fn runs(sizes: &[(u64, u64)]) -> Vec<Shape> {
-        sizes.iter().map(|&(bytes, dead)| Shape { bytes: bytes * MIB, dead: dead * MIB }).collect()
+        sizes.iter().map(|&(bytes, dead)| Shape { bytes: bytes * MIB, dead: dead * MIB, ..Shape::default() }).collect()
     }
 
     /// Runs in MiB (size, dead), limits, and what is picked of them.
@@ -149,6 +175,29 @@ mod tests {
         }
     }
 
+    /// Runs with (tombstones, records among them), and whether they are merged for it.
+    #[test]
+    fn tombstones() {
+        let settled = Limits { unsettled: false, ..LIMITS };
+        let rows = [
+            ("none", vec![(0, 0), (0, 0)], LIMITS, false),
+            ("dense, but few", vec![(999, 1000), (0, 0)], LIMITS, false),
+            ("few here and few there", vec![(600, 600), (600, 600)], LIMITS, false),
+            ("a quarter", vec![(1000, 4000), (0, 0)], LIMITS, false),
+            ("more than a quarter", vec![(1000, 3999), (0, 0)], LIMITS, true),
+            ("in an older run", vec![(0, 0), (0, 0), (5000, 9000)], LIMITS, true),
+            ("nothing else", vec![(5000, 5000)], LIMITS, true),
+            ("many, but thin", vec![(1_000_000, 1_000_000_000)], LIMITS, false),
+            ("just merged: they are there for a snapshot", vec![(5000, 5000)], settled, false),
+        ];
+        for (what, runs, limits, merged) in rows {
+            let shape = |&(tombstones, among)| Shape { bytes: 64 * MIB, dead: 0, tombstones, among };
+            let runs: Vec<Shape> = runs.iter().map(shape).collect();
+            let expected = merged.then_some(Pick { count: runs.len(), reason: Reason::Tombstones });
+            assert_eq!(pick(&runs, &limits), expected, "{what}");
+        }
+    }
+
     /// However the sizes are, merging what is picked leads to a store with nothing to pick, within one merge a run.
     #[test]
     fn picking_ends() {
@@ -161,7 +210,8 @@ mod tests {
             let mut shapes: Vec<Shape> = (0..random() % 40)
                 .map(|_| {
                     let bytes = random() % (64 * MIB) + 1;
-                    Shape { bytes, dead: random() % (bytes + 1) }
+                    let among = random() % 100_000;
+                    Shape { bytes, dead: random() % (bytes + 1), tombstones: random() % (among + 1), among }
                 })
                 .collect();
             let mut limits = Limits { at_rest: random() % 2 == 0, ..LIMITS };
@@ -173,7 +223,10 @@ mod tests {
                 // A merge of all runs drops what is dead; another drops nothing in the worst case.
                 let dead = if all { 0 } else { merged.iter().map(|run| run.dead).sum() };
                 let bytes: u64 = merged.iter().map(|run| run.bytes - run.dead).sum::<u64>() + dead;
-                shapes.insert(0, Shape { bytes, dead });
+                // And tombstones go at the bottom only.
+                let tombstones = if all { 0 } else { merged.iter().map(|run| run.tombstones).sum() };
+                let among = merged.iter().map(|run| run.among).sum();
+                shapes.insert(0, Shape { bytes, dead, tombstones, among });
                 limits.unsettled &= !all;
                 merges += 1;
                 assert!(merges <= start + 1, "it does not end");
@@ -187,11 +240,11 @@ mod tests {
         let limits = Limits { runs_max: 12, ..LIMITS };
         let (mut shapes, mut written, mut flushed): (Vec<Shape>, u64, u64) = (Vec::new(), 0, 0);
         for _ in 0..400 {
-            shapes.insert(0, Shape { bytes: 64 * MIB, dead: 0 });
+            shapes.insert(0, Shape { bytes: 64 * MIB, ..Shape::default() });
             flushed += 64 * MIB;
             while let Some(pick) = pick(&shapes, &limits) {
                 let bytes = shapes.drain(..pick.count).map(|run| run.bytes).sum();
-                shapes.insert(0, Shape { bytes, dead: 0 });
+                shapes.insert(0, Shape { bytes, ..Shape::default() });
                 written += bytes;
             }
         }
