@@ -8,8 +8,8 @@
 //! 3. installs that ([`tables`](super::tables)), re-points the index, and retires tables that have no slice left.
 //!
 //! After each step the store is whole: keys before that point are merged, the others are not, and nothing needs to be
-//! remembered. So a job can be dropped between steps, by a close or a kill; picking then begins with what is there. Within a step the worker
-//! stops every few hundred records to look whether a flush or a segment is wanted, and does that first.
+//! remembered. So a job can be dropped between steps, by a close or a kill; picking then begins with what is there. Within a step
+//! the worker stops every few hundred records to look whether a flush or a segment is wanted, and does that first.
 //!
 //! What may be dropped is decided by [`Retention`], from the inputs alone. Tombstones go only if no run is older than the job's.
 
@@ -296,8 +296,8 @@ impl Core {
 
     /// The keys of the next step, from the first up to but without the second. `None`: nothing is left to do.
     ///
-    /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead or tombstones that can go: the step begins at the first key
-    /// that is not in such a slice, and ends before the next such slice.
+    /// Slices of the oldest run in which no newer run has a key stay as they are, unless much of them is dead or tombstones that
+    /// can go: the step begins at the first key that is not in such a slice, and ends before the next such slice.
     fn narrow(&self, job: &Job, newer: &[&Arc<Run>], oldest: &Run, bottom: bool) -> Result<Option<(Bound, Bound)>> {
         // On a full disk only what gives space back: to copy a table without loss first takes as much as it has.
         if job.whole && !self.is_reserve_out() {
@@ -443,7 +443,8 @@ impl Core {
             || (less_than(MERGED_PERCENT_MOST) && less_than(merged_percent(self.behind_percent())))
     }
 
-    /// A job has come to its end: no run of it but the oldest has a key left in its range. Slices that they still have there are empty.
+    /// A job has come to its end: no run of it but the oldest has a key left in its range. Slices that they still have there are
+    /// empty.
     fn cut_empty(&self, job: &Job) -> Result<()> {
         let version = self.version.pin(&epoch::pin());
         let is_input = |run: &&Arc<Run>| job.runs.contains(&run.number);
@@ -477,7 +478,8 @@ impl Core {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
-        // On a full disk between steps only: a segment that was flushed keeps its room while this step holds the version that it is in.
+        // On a full disk between steps only: a segment that was flushed keeps its room while this step holds the version that it
+        // is in.
         if self.flush_is_due() && !self.merges_first(asked) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
@@ -495,15 +497,16 @@ fn is_worn(slice: &Slice) -> bool {
     slice.table.file().dead() * 100 > slice.table.meta().data_bytes * WORN_PERCENT
 }
 
-/// How many records of a slice's table are tombstones that a merge of all runs could drop, if they are dense; or, if that is nearly all of them, dead: a scan
-/// steps over the one and the other.
+/// How many records of a slice's table are tombstones that a merge of all runs could drop, if they are dense; or, if that is
+/// nearly all of them, dead: a scan steps over the one and the other.
 fn tombstones(slice: &Slice, oldest_snapshot: Option<Seq>) -> u64 {
     let (meta, file) = (slice.table.meta(), slice.table.file());
     // Tombstones newer than a snapshot stay, and which of a table's are is not known.
     let could_go = oldest_snapshot.is_none_or(|oldest| meta.last_seq <= oldest);
     let is_dense = meta.deletes * picking::TOMBSTONES_DENSE > meta.records;
     let deletes = if could_go && is_dense { meta.deletes } else { 0 };
-    // What has been merged away counts as dead, too, but nobody steps over it. And what a snapshot needs of the rest is not known before it was merged.
+    // What has been merged away counts as dead, too, but nobody steps over it. And what a snapshot needs of the rest is not known
+    // before it was merged.
     let is_whole = slice.low.is_none() && slice.high.is_none();
     let dead = file.dead().min(meta.data_bytes);
     let nearly_all = is_whole && oldest_snapshot.is_none() && dead * 100 > meta.data_bytes * DEAD_PERCENT;

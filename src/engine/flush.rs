@@ -10,10 +10,12 @@
 //! First in, first out, so what is in tables is a prefix of the writes, and the logs that are left are the rest. A segment is
 //! sealed under the commit mutex, after its last write has published, so everything in it is visible.
 //!
-//! The newest table is put into the newest run if no key of that run lies within its keys: a store that is filled in order has one run.
+//! The newest table is put into the newest run if no key of that run lies within its keys: a store that is filled in order has
+//! one run.
 //!
-//! A full disk is not the end of it: the reserve is given up, and one segment is tried again. If that fails too, nothing was changed, writers that wait for room are told, and the next one that comes
-//! starts another try. Any other failure poisons, for the log can't be given back.
+//! A full disk is not the end of it: the reserve is given up, and one segment is tried again. If that fails too, nothing was
+//! changed, writers that wait for room are told, and the next one that comes starts another try. Any other failure poisons, for
+//! the log can't be given back.
 
 use std::time::Duration;
 
@@ -154,8 +156,8 @@ impl Core {
         Ok(true)
     }
 
-    /// What these range deletes hide in tables is dead: an estimate, exact to a block. Where a table is damaged nothing is counted: that
-    /// is for those to tell who read it.
+    /// What these range deletes hide in tables is dead: an estimate, exact to a block. Where a table is damaged nothing is
+    /// counted: that is for those to tell who read it.
     fn count_hidden<'a>(&self, ranges: impl Iterator<Item = &'a RangeDelete>) {
         let version = self.version.pin(&epoch::pin());
         for range in ranges {

@@ -4,7 +4,8 @@
 //! see, copies those to a table, and notes for the newest version of each key where it was and where it is now, or that it is gone.
 //! Once the tables are part of the store the notes are applied to the index ([`Core::repoint`]).
 //!
-//! Every record was verified by the cursor that stands on it, and its checksum is never made anew: damage can't be copied under a fresh one.
+//! Every record was verified by the cursor that stands on it, and its checksum is never made anew: damage can't be copied under a
+//! fresh one.
 
 use std::path::PathBuf;
 
@@ -112,7 +113,8 @@ impl<'a> Output<'a> {
     }
 
     /// Takes over what is left of `merging`, which stands on its first record, all of it or as much as one step of a merge takes:
-    /// a table, or so many keys that are gone; returns the first key that it left. `breathe` is called now and then, with the bytes that it has read.
+    /// a table, or so many keys that are gone; returns the first key that it left. `breathe` is called now and then, with the
+    /// bytes that it has read.
     pub fn take(
         &mut self,
         merging: &mut Merging<Cursor>,

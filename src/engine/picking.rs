@@ -1,13 +1,13 @@
 //! Picking: which runs to merge next. A pure function of the runs' sizes.
 //!
-//! A merge takes some of the newest runs, without a gap, or all, and its result takes the place of the oldest of them. The reasons, the
-//! first that holds:
+//! A merge takes some of the newest runs, without a gap, or all, and its result takes the place of the oldest of them. The
+//! reasons, the first that holds:
 //!
 //! 1. **Space.** What could be dropped is more than the options allow in proportion to what is live: all runs, since only the
 //!    oldest versions and tombstones at the bottom give space back.
-//! 2. **Tombstones.** Somewhere more than a quarter of the records are tombstones that could go: a scan steps over them, though they may take little
-//!    space. All runs, for they go at the bottom only; what they do not touch is not rewritten. Where they lie thinly over a large store
-//!    this never holds: a merge reads at most four records for each of them.
+//! 2. **Tombstones.** Somewhere more than a quarter of the records are tombstones that could go: a scan steps over them, though
+//!    they may take little space. All runs, for they go at the bottom only; what they do not touch is not rewritten. Where they
+//!    lie thinly over a large store this never holds: a merge reads at most four records for each of them.
 //! 3. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
 //!    all those before it together, and at least so many that the number comes down: runs of similar size are merged together
 //!    (size-tiered, as Cassandra and RocksDB's universal compaction do it). With at most 12 runs a store that has

@@ -1,16 +1,18 @@
 //! Soft back-pressure: writers slow down before they hit the wall.
 //!
-//! Log that is not in tables yet is bounded. Writers that outrun the worker would go at full speed until the bound is reached and then stand still for
-//! as long as a flush takes: a tenth of a second and more. Instead, above half of the bound each write *owes* a time, which
-//! grows with the bytes that are unflushed, from nothing to what its own bytes take to be flushed at the rate measured last:
+//! Log that is not in tables yet is bounded. Writers that outrun the worker would go at full speed until the bound is reached and
+//! then stand still for as long as a flush takes: a tenth of a second and more. Instead, above half of the bound each write
+//! *owes* a time, which grows with the bytes that are unflushed, from nothing to what its own bytes take to be flushed at the
+//! rate measured last:
 //!
 //! ```text
 //! owed = bytes of the write / flush rate * (unflushed - half) / (bound - half)
 //! ```
 //!
-//! So writers come to the pace of the worker somewhere in between, and the wall (see [`Room`](super::flush::Room)) is for bursts and for rates that change.
-//! What is owed for one write is mostly less than a thread can sleep, so it adds up, for all writers together; whoever brings it
-//! to [`NAP_MIN`] pays by a nap, after the write and without any lock. No write naps for longer than [`NAP_MAX`].
+//! So writers come to the pace of the worker somewhere in between, and the wall (see [`Room`](super::flush::Room)) is for bursts
+//! and for rates that change. What is owed for one write is mostly less than a thread can sleep, so it adds up, for all writers
+//! together; whoever brings it to [`NAP_MIN`] pays by a nap, after the write and without any lock. No write naps for longer than
+//! [`NAP_MAX`].
 //!
 //! Where nothing is measured yet, or half of the bound is not reached, a write costs one comparison.
 

@@ -13,25 +13,26 @@
 //!        after the work, and before a put gets a new segment: make it again, if there is room
 //! ```
 //!
-//! 1. *Size.* A flush of one segment must fit, and a manifest: the largest segment that is not in tables, and a quarter more. Then as much again for
-//!    a merge, which holds on to what it has written until it has read through a table. And two segments of
-//!    `segment_bytes_min` for deletes. So it grows as segments do, with the store.
-//! 2. *When.* The worker makes it before it prepares the next segment, when half of the active one is used: a store that holds less has
-//!    none. A close removes it, so that the next open has room; an open removes what a kill left.
-//! 3. *Whose.* Merges take their share, deletes also that of merges, but two segments at a time, and a flush takes all: what is kept from one stays in the file. So deletes are refused until a
-//!    `compact`, for which there is still room, and a merge that gets stuck half-way leaves room for the flush of the deletes that will free it.
-//!    A flush that is done puts back what is kept from merges. A put that needs a new segment gets
-//!    `NoSpace` unless the reserve can be made again first; so does one where there never was room for it. The active segment
-//!    goes on taking puts.
-//! 4. *Small steps.* While it is out a flush takes one segment, and a step of a merge makes a table of a quarter of its share, so that what it
-//!    has read through can go before much is written.
+//! 1. *Size.* A flush of one segment must fit, and a manifest: the largest segment that is not in tables, and a quarter more.
+//!    Then as much again for a merge, which holds on to what it has written until it has read through a table. And two segments
+//!    of `segment_bytes_min` for deletes. So it grows as segments do, with the store.
+//! 2. *When.* The worker makes it before it prepares the next segment, when half of the active one is used: a store that holds
+//!    less has none. A close removes it, so that the next open has room; an open removes what a kill left.
+//! 3. *Whose.* Merges take their share, deletes also that of merges, but two segments at a time, and a flush takes all: what is
+//!    kept from one stays in the file. So deletes are refused until a `compact`, for which there is still room, and a merge that
+//!    gets stuck half-way leaves room for the flush of the deletes that will free it. A flush that is done puts back what is kept
+//!    from merges. A put that needs a new segment gets `NoSpace` unless the reserve can be made again first; so does one where
+//!    there never was room for it. The active segment goes on taking puts.
+//! 4. *Small steps.* While it is out a flush takes one segment, and a step of a merge makes a table of a quarter of its share, so
+//!    that what it has read through can go before much is written.
 //!
-//! 5. *Only what helps.* While it is out no merge runs that nobody asked for, and a `compact` leaves tables alone of which nothing was deleted.
+//! 5. *Only what helps.* While it is out no merge runs that nobody asked for, and a `compact` leaves tables alone of which
+//!    nothing was deleted.
 //!
 //! What needs more than that on a full disk is still refused: nothing is promised to a merge that gives little back.
 //!
-//! Its blocks are reserved, or where the file system can't do that, written. It is never synced, and nobody reads it. Whether it could be
-//! made or removed decides how much room there is and nothing else: errors are not told.
+//! Its blocks are reserved, or where the file system can't do that, written. It is never synced, and nobody reads it. Whether it
+//! could be made or removed decides how much room there is and nothing else: errors are not told.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -193,8 +194,8 @@ impl Core {
         self.keep(&mut reserve, kept)
     }
 
-    /// While it is out: may deletes have the small segment that was made for them? A few in any case, and more if flushes and merges have what
-    /// they need.
+    /// While it is out: may deletes have the small segment that was made for them? A few in any case, and more if flushes and
+    /// merges have what they need.
     pub(crate) fn admit_deletes(&self) -> bool {
         let mut reserve = self.reserve.lock();
         let mut kept = reserve.for_flushes;
