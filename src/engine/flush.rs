@@ -203,6 +203,7 @@ impl Core {
         if let Some(active) = commit.active.take() {
             commit.last = (active.appender.file().number, active.appender.position());
             self.backlog.sealed(active.appender.position());
+            self.sealed_early(active.appender.position());
         }
         Ok(())
     }

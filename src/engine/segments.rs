@@ -244,6 +244,12 @@ impl Core {
         len.saturating_mul(2).clamp(self.options.segment_bytes_min, self.options.segment_bytes_max)
     }
 
+    /// A segment was sealed before it was full, with so many bytes: who flushes often pays for no more memory than is used.
+    pub(crate) fn sealed_early(&self, used: u64) {
+        let mut spare = self.spare.lock();
+        spare.next_len = spare.next_len.min(self.after(used.next_multiple_of(PAGE)));
+    }
+
     /// Makes a segment of `len` bytes ready to use.
     fn make_segment(&self, spare: &mut Spare, len: u64) -> Result<Prepared> {
         let number = spare.unused()?;
