@@ -1,8 +1,8 @@
 //! Cursors over the sorted sources of a version: a sorted part of a memtable, or a run of tables.
 //!
-//! Iterators and merges go through both alike: [`Cursor`] is what a [`Merging`](crate::merging::Merging) of a version's sources consists of.
-//! A run is one source, however many tables it has: its slices follow one another, so one of them is open at a time, and a seek
-//! chooses the slice before it looks into one.
+//! Iterators and merges go through both alike: [`Cursor`] is what a [`Merging`](crate::merging::Merging) of a version's sources
+//! consists of. A run is one source, however many tables it has: its slices follow one another, so one of them is open at a time,
+//! and a seek chooses the slice before it looks into one.
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -211,6 +211,11 @@ impl Source for Cursor {
             Cursor::Memtable(cursor, _) => cursor.release(),
             Cursor::Run(walk) => walk.release(),
         }
+    }
+
+    #[inline]
+    fn is_in_log(&self) -> bool {
+        matches!(self, Cursor::Memtable(..))
     }
 }
 

@@ -12,11 +12,14 @@ use crate::sync::Arc;
 use crate::value::Value;
 use crate::visibility::Visible;
 
+/// An iterator tells between seeks of so many records that it has stepped over, and of fewer when it is dropped.
+const SKIPS_TOLD: u64 = 1024;
+
 /// Keys and values in order, as they were when it was made.
 ///
-/// A cursor ([`seek`](Iter::seek), [`move_next`](Iter::move_next), [`key`](Iter::key), ...) that copies and allocates nothing for an entry, and
-/// at the same time a standard [`Iterator`] and [`DoubleEndedIterator`] over pinned pairs. As an iterator, `next` goes on
-/// from where the cursor stands and `next_back` from the end, and they end where they meet.
+/// A cursor ([`seek`](Iter::seek), [`move_next`](Iter::move_next), [`key`](Iter::key), ...) that copies and allocates nothing for
+/// an entry, and at the same time a standard [`Iterator`] and [`DoubleEndedIterator`] over pinned pairs. As an iterator, `next`
+/// goes on from where the cursor stands and `next_back` from the end, and they end where they meet.
 ///
 /// It owns all it needs: it can be stored, sent to another thread, and keeps the store open. After
 /// [`close`](crate::Db::close) its moves answer [`Closed`](crate::ErrorKind::Closed); values that it handed out stay valid.
@@ -64,26 +67,32 @@ impl Iter {
 
     /// To the first entry. Like all moves: is there one?
     pub fn seek_to_first(&mut self) -> Result<bool> {
-        self.handle.core().check_open()?;
-        self.front.seek_to_end_of(true)
+        self.sought(|front| front.seek_to_end_of(true))
     }
 
     /// To the last entry.
     pub fn seek_to_last(&mut self) -> Result<bool> {
-        self.handle.core().check_open()?;
-        self.front.seek_to_end_of(false)
+        self.sought(|front| front.seek_to_end_of(false))
     }
 
     /// To the first entry whose key is at least `key`.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.handle.core().check_open()?;
-        self.front.seek(key.as_ref(), true)
+        self.sought(|front| front.seek(key.as_ref(), true))
     }
 
     /// To the last entry whose key is at most `key`.
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.sought(|front| front.seek(key.as_ref(), false))
+    }
+
+    /// Every seek is one of these: what was stepped over is told when it is much.
+    fn sought(&mut self, seek: impl FnOnce(&mut Position) -> Result<bool>) -> Result<bool> {
         self.handle.core().check_open()?;
-        self.front.seek(key.as_ref(), false)
+        let found = seek(&mut self.front);
+        if self.front.visible.skipped().all() >= SKIPS_TOLD {
+            self.handle.core().tell_skipped(self.front.visible.take_skipped());
+        }
+        found
     }
 
     /// To the next entry; from a fresh iterator, or from before the first, to the first. After the last it stays there.
@@ -184,6 +193,11 @@ impl Drop for Iter {
         let core = self.handle.core();
         if core.is_forked() {
             return;
+        }
+        for position in [Some(&mut self.front), self.back.as_mut()].into_iter().flatten() {
+            if position.visible.skipped().all() > 0 {
+                core.tell_skipped(position.visible.take_skipped());
+            }
         }
         // What it held may be the last that kept a file which was merged away.
         self.back = None;

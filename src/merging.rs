@@ -62,6 +62,11 @@ pub trait Source {
     /// Nobody needs earlier entries any more, but the one that it stands on: what was kept for them may go.
     #[inline]
     fn release(&mut self) {}
+    /// Is it a part of the log, and not of tables?
+    #[inline]
+    fn is_in_log(&self) -> bool {
+        false
+    }
 }
 
 /// Sources, merged.

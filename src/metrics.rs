@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 /// Makes [`Stats`] and the list of its fields from one list.
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A store's numbers at one moment; see [`Db::stats`](crate::Db::stats). Counters begin at each open; the rest is what is there now.
+        /// A store's numbers at one moment; see [`Db::stats`](crate::Db::stats). Counters begin at each open; the rest is what is
+        /// there now.
         ///
         /// `Display` prints a line `name value` for each, [`Stats::to_json`] one object; both add the three amplifications.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,9 @@ stats! {
     delay_nanos,
     /// Iterators made.
     iterators,
+    /// Records that iterators stepped over: older versions, tombstones, and what range deletes hide. Told by an iterator now and
+    /// then, and when it ends.
+    records_skipped,
     /// The newest write that readers see.
     visible_seq,
     /// The newest write known to survive power loss.

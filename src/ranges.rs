@@ -192,6 +192,22 @@ impl RangeDeletes {
         out
     }
 
+    /// Do newer deletes up to `limit` hide from every reader what `delete`, which is in the list, hides? `snapshots` are the
+    /// readers that are not beyond all of it, ascending.
+    pub fn is_covered(&self, delete: &RangeDelete, limit: Seq, snapshots: &[Seq]) -> bool {
+        let first = self.fragments.partition_point(|f| *f.stop <= *delete.start);
+        let within = self.fragments[first..].iter().take_while(|f| *f.start < *delete.stop);
+        within.into_iter().all(|fragment| {
+            let place = fragment.seqs.partition_point(|r| *r > delete.seq);
+            // The next newer one: no reader lies between the two.
+            let next = place.checked_sub(1).map(|before| fragment.seqs[before]);
+            next.is_some_and(|next| {
+                let reader = snapshots.partition_point(|reader| *reader < delete.seq);
+                next <= limit && snapshots.get(reader).is_none_or(|reader| *reader >= next)
+            })
+        })
+    }
+
     /// This list without the deletes that `is_gone` names.
     pub fn without(&self, is_gone: impl Fn(&RangeDelete) -> bool) -> RangeDeletes {
         let deletes: Vec<_> = self.deletes.iter().filter(|delete| !is_gone(delete)).cloned().collect();

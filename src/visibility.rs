@@ -25,6 +25,34 @@ pub struct Visible<S: Source> {
     /// Through the range deletes; none if there are none, so that those pay one branch an entry who use none.
     walk: Option<Walk>,
     current: Current<S::Entry>,
+    skipped: Skipped,
+}
+
+/// Records that were stepped over although the reader's number is not before theirs: older versions, tombstones, and what
+/// range deletes hide. It is these that a flush or a merge could clear away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// In the log.
+    pub in_log: u64,
+    /// In tables.
+    pub in_tables: u64,
+}
+
+impl Skipped {
+    #[inline]
+    fn count(&mut self, source: &impl Source) {
+        if source.is_in_log() {
+            self.in_log += 1;
+        } else {
+            self.in_tables += 1;
+        }
+    }
+
+    /// All of them.
+    #[inline]
+    pub fn all(&self) -> u64 {
+        self.in_log + self.in_tables
+    }
 }
 
 /// The entry that it stands on.
@@ -42,7 +70,7 @@ impl<S: Source> Visible<S> {
     /// What a reader at `seq` sees of `sources` under `ranges`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>, seq: Seq, ranges: Arc<RangeDeletes>) -> Visible<S> {
         let walk = (!ranges.is_empty()).then(|| Walk::new(ranges));
-        Visible { merging: Merging::new(sources), seq, walk, current: Current::None }
+        Visible { merging: Merging::new(sources), seq, walk, current: Current::None, skipped: Skipped::default() }
     }
 
     /// Does it stand on an entry?
@@ -79,7 +107,18 @@ impl<S: Source> Visible<S> {
         S: Clone,
     {
         let merging = Merging::new(self.merging.sources().to_vec());
-        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: Current::None }
+        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: Current::None, skipped: Skipped::default() }
+    }
+
+    /// What it has stepped over.
+    #[inline]
+    pub fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// What it has stepped over since it was asked last.
+    pub fn take_skipped(&mut self) -> Skipped {
+        std::mem::take(&mut self.skipped)
     }
 
     /// To the first entry, or the last.
@@ -135,7 +174,11 @@ impl<S: Source> Visible<S> {
                 self.current = Current::Top(top);
                 return Ok(());
             }
-            done = if passed || is_seen { self.remember(top) } else { None };
+            done = None;
+            if passed || is_seen {
+                self.skipped.count(self.merging.source(top));
+                done = self.remember(top);
+            }
             self.merging.step()?;
         }
         Ok(())
@@ -158,6 +201,9 @@ impl<S: Source> Visible<S> {
             loop {
                 let source = self.merging.source(top);
                 if source.seq() <= self.seq {
+                    if newest.is_some() {
+                        self.skipped.count(source);
+                    }
                     let Some(entry) = source.entry() else { break };
                     (same, newest) = ((top, entry), Some(entry));
                     visible = self.is_live(top);
@@ -175,6 +221,9 @@ impl<S: Source> Visible<S> {
             if let (true, Some(entry)) = (visible, newest) {
                 self.current = Current::Passed(same.0, entry);
                 return Ok(());
+            }
+            if newest.is_some() {
+                self.skipped.count(self.merging.source(same.0));
             }
         }
         Ok(())
@@ -203,11 +252,11 @@ impl<S: Source> Visible<S> {
 /// 1. The newest version is what a reader of now sees.
 /// 2. An older one is needed if a snapshot's number lies between it and the next newer one, and no range delete up to `limit`,
 ///    beyond which no snapshot reads, hides it from everybody.
-/// 3. Where nothing older lies below (`bottom`), the newest version is not needed either, if it is a tombstone and no snapshot sees beyond
-///    it, or if a range delete up to `limit` hides it.
+/// 3. Where nothing older lies below (`bottom`), the newest version is not needed either, if it is a tombstone and no snapshot
+///    sees beyond it, or if a range delete up to `limit` hides it.
 ///
-/// Elsewhere even a newest version that nobody can see is kept: the point index has an entry for every key of the slices that it covers, and
-/// without this one it would take an older version below for the newest.
+/// Elsewhere even a newest version that nobody can see is kept: the point index has an entry for every key of the slices that it
+/// covers, and without this one it would take an older version below for the newest.
 #[derive(Debug)]
 pub struct Retention {
     /// Registered numbers, ascending.

@@ -15,6 +15,7 @@ mod api {
     mod options;
     mod ranges;
     mod read_only;
+    mod scans;
     mod sizes;
     mod snapshots;
     mod statistics;

@@ -91,6 +91,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/signal",
             "engine/pressure",
             "engine/reserve",
+            "engine/scans",
             "engine/commit",
             "engine/doubt",
             "engine/durable",

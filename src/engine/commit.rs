@@ -334,6 +334,7 @@ impl Core {
     /// Range deletes are in memory, in every version and in the manifest until merges have applied them.
     fn check_ranges(&self) -> Result<()> {
         let bytes = self.version.load(&epoch::pin()).ranges.bytes();
+        self.flush_for_ranges(bytes as u64);
         if bytes <= RANGES_BYTES_MAX {
             return Ok(());
         }

@@ -133,6 +133,8 @@ struct Job {
     stop: Bound,
     /// Everything in the range is rewritten, needed or not.
     whole: bool,
+    /// Somebody waits for it.
+    asked: bool,
     /// It took all runs that there were, and all keys.
     all: bool,
     /// Bytes of records that it copied although they are not live.
@@ -188,13 +190,13 @@ impl Core {
             background.job = self.pick_job(background, at_rest);
         }
         let Some(mut job) = background.job.take() else { return Ok(false) };
-        if !job.whole && self.is_reserve_out() {
+        if !job.asked && self.is_reserve_out() {
             // On a full disk only those that somebody asked for: the others mostly give nothing back, and stop half-way.
             background.job = Some(job);
             return Ok(false);
         }
         let mut next = self.merge_sparing(&mut job);
-        if job.whole
+        if job.asked
             && next.as_ref().is_err_and(|full| full.kind() == ErrorKind::NoSpace)
             && self.make_space(Taker::Merge)
         {
@@ -230,6 +232,7 @@ impl Core {
         let version = self.version.pin(&epoch::pin());
         if job.all {
             background.unsettled = false;
+            self.scans.merged();
             background.held_for = self.snapshots.summary().1.filter(|_| job.held >= DEAD_BYTES_MIN);
         }
         if !version.ranges.is_empty() {
@@ -256,11 +259,24 @@ impl Core {
             runs_max: if scans > SCANS_FREQUENT { runs_max.div_ceil(3) } else { runs_max },
             at_rest,
             unsettled: background.unsettled,
+            skipped: self.scans.in_tables(),
         };
-        let pick = picking::pick(&shapes(&version, self.snapshots.summary().1), &limits)?;
+        let Some(pick) = picking::pick(&shapes(&version, self.snapshots.summary().1), &limits) else {
+            return version.runs.iter().find_map(|run| self.pick_neighbours(run));
+        };
         let runs = version.runs[..pick.count].iter().map(|run| run.number).collect();
         let all = pick.count == version.runs.len();
-        Some(Job { runs, start: None, next: None, stop: None, whole: false, all, held: 0 })
+        Some(Job { runs, start: None, next: None, stop: None, whole: false, asked: false, all, held: 0 })
+    }
+
+    /// Small tables of a run that lie side by side become one.
+    fn pick_neighbours(&self, run: &Run) -> Option<Job> {
+        let sizes: Vec<u64> = run.slices.iter().map(|slice| slice.table.meta().len).collect();
+        let row = picking::neighbours(&sizes, self.options.table_bytes_max / 4)?;
+        let start = Some(Arc::from(run.slices[row.start].first()));
+        let stop = run.slices.get(row.end).map(|next| Arc::from(next.first()));
+        let (next, runs) = (start.clone(), vec![run.number]);
+        Some(Job { runs, start, next, stop, whole: true, asked: false, all: false, held: 0 })
     }
 
     /// Merges everything between `start` and `stop`, all runs. Other jobs are dropped: what they have done stays done.
@@ -276,7 +292,7 @@ impl Core {
         }
         let (next, stop) = (start.map(Arc::from), stop.map(Arc::from));
         let all = start.is_none() && stop.is_none();
-        background.job = Some(Job { runs, start: next.clone(), next, stop, whole: true, all, held: 0 });
+        background.job = Some(Job { runs, start: next.clone(), next, stop, whole: true, asked: true, all, held: 0 });
         while background.job.is_some() {
             if let Some(damage) = self.merge_failure.get() {
                 background.job = None;
@@ -377,7 +393,7 @@ impl Core {
         let mut told = 0;
         let left = output.take(&mut merging, &mut retention, false, |read| {
             self.merged_since_flush.fetch_add(read - std::mem::replace(&mut told, read), Ordering::Relaxed);
-            self.breathe(job.whole)
+            self.breathe(job.asked)
         })?;
         self.merged_since_flush.fetch_add(output.bytes_read - told, Ordering::Relaxed);
         drop(merging);
@@ -556,6 +572,7 @@ fn sizes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
             let (meta, file) = (slice.table.meta(), slice.table.file());
             if seen.insert(meta.number) {
                 shape.bytes += meta.len;
+                shape.records += meta.records;
                 // What was kept for snapshots can't be dropped while there are any.
                 let kept = if oldest_snapshot.is_some() { file.held() } else { 0 };
                 shape.dead += file.dead().min(meta.data_bytes).saturating_sub(kept);

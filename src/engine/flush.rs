@@ -148,6 +148,7 @@ impl Core {
             },
         )?;
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
+        self.scans.flushed(self.version.load(&epoch::pin()).ranges.bytes() as u64);
         // Relaxed: statistics.
         self.merged_since_flush.store(0, Ordering::Relaxed);
         self.last_flush_bytes.store(output.bytes_read, Ordering::Relaxed);

@@ -22,7 +22,8 @@
 //! Publication (invariants of `visible`):
 //!
 //! 1. `visible = s` means that every write up to `s` is complete in its segment, below that segment's published end, and in
-//!    the index, and that its memtable and its range deletes are in the version. One Release store after all of these; readers load it with Acquire first.
+//!    the index, and that its memtable and its range deletes are in the version. One Release store after all of these; readers
+//!    load it with Acquire first.
 //! 2. It moves from one batch's last number to the next batch's last: nobody sees half a batch.
 //! 3. It never falls, and `durable <= visible`.
 
@@ -40,6 +41,7 @@ pub mod pressure;
 pub mod read;
 pub mod recovery;
 pub mod reserve;
+pub mod scans;
 pub mod segments;
 pub mod signal;
 pub mod statistics;
@@ -68,6 +70,7 @@ use crate::table::Io;
 use crate::version::Version;
 use commit::Commit;
 use reserve::Reserve;
+use scans::Scans;
 use segments::Spare;
 use signal::Signal;
 
@@ -115,6 +118,7 @@ pub struct Core {
     /// How much waits for a flush, so that whoever asks takes no lock.
     pub(crate) backlog: Backlog,
     pub(crate) room: Room,
+    pub(crate) scans: Scans,
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
     pub(crate) spare: Mutex<Spare>,
     pub(crate) reserve: Mutex<Reserve>,
@@ -145,6 +149,7 @@ pub struct Core {
 pub(crate) struct Counters {
     pub syncs: AtomicU64,
     pub iterators: AtomicU64,
+    pub records_skipped: AtomicU64,
     pub stalls: AtomicU64,
     pub stall_nanos: AtomicU64,
     pub delays: AtomicU64,
@@ -213,6 +218,7 @@ impl Core {
             last_flush_bytes: AtomicU64::new(0),
             backlog,
             room: Room::default(),
+            scans: Scans::default(),
             compacting: Mutex::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
             reserve: Mutex::default(),

@@ -8,13 +8,17 @@
 //! 2. **Tombstones.** Somewhere more than a quarter of the records are tombstones that could go: a scan steps over them, though
 //!    they may take little space. All runs, for they go at the bottom only; what they do not touch is not rewritten. Where they
 //!    lie thinly over a large store this never holds: a merge reads at most four records for each of them.
-//! 3. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
+//! 3. **Scans.** Scans have stepped over so many older versions and tombstones since all runs were merged that to merge them
+//!    again costs no more than that.
+//! 4. **Runs.** There are so many that scans get slow. From the newest on, runs are taken while each is not larger than
 //!    all those before it together, and at least so many that the number comes down: runs of similar size are merged together
 //!    (size-tiered, as Cassandra and RocksDB's universal compaction do it). With at most 12 runs a store that has
 //!    grown to 400 flushes has rewritten each record 1.9 times; with twice as eager a rule 3.3 times.
-//! 4. **Rest.** Nobody has written for a while: all runs become one, once.
+//! 5. **Rest.** Nobody has written for a while: all runs become one, once.
 //!
 //! What can't be dropped now is not counted: older versions and tombstones that a snapshot needs, while it lives.
+
+use std::ops::Range;
 
 /// What picking needs to know of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Shape {
     pub bytes: u64,
     /// Of these, bytes that a merge could drop: overwritten, deleted and merged-away records, and tombstones.
     pub dead: u64,
+    /// The records in them.
+    pub records: u64,
     /// Of its parts where tombstones are dense: those of them that a merge of all runs could drop.
     pub tombstones: u64,
     /// The records there, in it and in all older runs.
@@ -40,6 +46,8 @@ pub struct Limits {
     pub tombstones_min: u64,
     /// More runs than this are merged.
     pub runs_max: usize,
+    /// Records in tables that scans have stepped over since all runs were merged.
+    pub skipped: u64,
     /// Nobody writes.
     pub at_rest: bool,
     /// Something came since everything was one run.
@@ -53,6 +61,8 @@ pub enum Reason {
     Space,
     /// So that scans do not step over tombstones.
     Tombstones,
+    /// So that scans do not step over what a merge can drop.
+    Scans,
     /// To have fewer runs.
     Runs,
     /// Because there is time.
@@ -72,6 +82,10 @@ pub struct Pick {
 const EARLY_PERCENT: u64 = 70;
 /// Tombstones are dense if they are more than one of so many records.
 pub const TOMBSTONES_DENSE: u64 = 4;
+/// To merge a record costs about as much as to step over so many.
+const SKIPS_A_RECORD: u64 = 4;
+/// Fewer steps than this are left alone: they took some 30 ms.
+const SKIPS_MIN: u64 = 1 << 20;
 /// A merge for fewer runs takes at least so many.
 const WIDTH_MIN: usize = 4;
 
@@ -89,6 +103,10 @@ pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
     };
     if limits.unsettled && runs.iter().any(dense) {
         return Some(Pick { count: runs.len(), reason: Reason::Tombstones });
+    }
+    let records = runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.records));
+    if limits.unsettled && limits.skipped >= records.saturating_mul(SKIPS_A_RECORD).max(SKIPS_MIN) {
+        return Some(Pick { count: runs.len(), reason: Reason::Scans });
     }
     if runs.len() > limits.runs_max.max(1) {
         let mut count = 1;
@@ -108,6 +126,36 @@ pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
     None
 }
 
+/// So many small tables in a row are worth joining.
+const NEIGHBOURS_MIN: usize = 8;
+
+/// Tables of a run, side by side, to be joined; `sizes` in the order of their keys. None is larger than `large`.
+///
+/// Whoever flushes often, and always at the end of its keys, has one run of very many tables; so has a run of which merges
+/// rewrote pieces between tables that stayed. Rows of the smallest tables are joined first, and only where no table is as large
+/// as half of its row: so each joining at least doubles what a record lies in, and it is rewritten a few times in all, about once
+/// for each factor of eight.
+pub fn neighbours(sizes: &[u64], large: u64) -> Option<Range<usize>> {
+    let smallest = sizes.iter().copied().min()?;
+    let mut limit = smallest.max(1);
+    while limit <= large {
+        let mut start = 0;
+        for end in 0..=sizes.len() {
+            if sizes.get(end).is_some_and(|size| *size <= limit) {
+                continue;
+            }
+            let row = &sizes[start..end];
+            let (sum, most) = (row.iter().sum::<u64>(), row.iter().copied().max().unwrap_or(0));
+            if row.len() >= NEIGHBOURS_MIN && sum / 2 >= most {
+                return Some(start..end);
+            }
+            start = end + 1;
+        }
+        limit = limit.checked_mul(2)?;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +165,7 @@ mod tests {
         space_percent: 150,
         dead_bytes_min: MIB,
         tombstones_min: 1000,
+        skipped: 0,
         runs_max: 8,
         at_rest: false,
         unsettled: true,
@@ -191,11 +240,64 @@ mod tests {
             ("just merged: they are there for a snapshot", vec![(5000, 5000)], settled, false),
         ];
         for (what, runs, limits, merged) in rows {
-            let shape = |&(tombstones, among)| Shape { bytes: 64 * MIB, dead: 0, tombstones, among };
+            let shape = |&(tombstones, among)| Shape { bytes: 64 * MIB, tombstones, among, ..Shape::default() };
             let runs: Vec<Shape> = runs.iter().map(shape).collect();
             let expected = merged.then_some(Pick { count: runs.len(), reason: Reason::Tombstones });
             assert_eq!(pick(&runs, &limits), expected, "{what}");
         }
+    }
+
+    /// Records in tables, steps over some of them, and whether they are merged for it.
+    #[test]
+    fn scans() {
+        let rows = [
+            ("none", 100_000, 0, true, false),
+            ("as many as is worth it, but few", 1000, 4000, true, false),
+            ("as many as is worth it", 1_000_000, 4_000_000, true, true),
+            ("not quite", 1_000_000, 3_999_999, true, false),
+            ("a small store that is scanned all the time", 1000, SKIPS_MIN, true, true),
+            ("just merged: they are there for a snapshot", 1000, SKIPS_MIN, false, false),
+        ];
+        for (what, records, skipped, unsettled, merged) in rows {
+            let runs = [10, 90].map(|share| Shape { bytes: MIB, records: records / 100 * share, ..Shape::default() });
+            let expected = merged.then_some(Pick { count: 2, reason: Reason::Scans });
+            assert_eq!(pick(&runs, &Limits { skipped, unsettled, ..LIMITS }), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn small_tables_side_by_side_are_joined() {
+        let rows: [(&str, Vec<u64>, Option<Range<usize>>); 9] = [
+            ("none", vec![], None),
+            ("seven", vec![5; 7], None),
+            ("eight", vec![5; 8], Some(0..8)),
+            ("large ones stay", vec![200; 20], None),
+            ("apart", [[5; 7], [200; 7], [5; 7]].concat(), None),
+            ("in between", [vec![200; 3], vec![5; 9], vec![200]].concat(), Some(3..12)),
+            ("the smallest first", [vec![50; 8], vec![5; 8]].concat(), Some(8..16)),
+            ("one that is as large as all others together waits for more", [vec![50], vec![5; 7]].concat(), None),
+            ("without it there are enough", [vec![50], vec![5; 8]].concat(), Some(1..9)),
+        ];
+        for (what, sizes, row) in rows {
+            assert_eq!(neighbours(&sizes, 100), row, "{what}");
+        }
+    }
+
+    /// A store that flushes a little at a time, in order.
+    #[test]
+    fn joining_is_cheap_and_leaves_few() {
+        let (mut sizes, mut written, mut most) = (Vec::new(), 0u64, 0);
+        for n in 0..20_000u64 {
+            sizes.push(3 + n * n % 5);
+            while let Some(row) = neighbours(&sizes, 8192) {
+                let joined = sizes[row.clone()].iter().sum();
+                written += joined;
+                sizes.splice(row, [joined]);
+            }
+            most = most.max(sizes.len());
+        }
+        let all: u64 = sizes.iter().sum();
+        assert!(written < all * 6 && most < 60, "{written} of {all}, {most} tables");
     }
 
     /// However the sizes are, merging what is picked leads to a store with nothing to pick, within one merge a run.
@@ -211,7 +313,13 @@ mod tests {
                 .map(|_| {
                     let bytes = random() % (64 * MIB) + 1;
                     let among = random() % 100_000;
-                    Shape { bytes, dead: random() % (bytes + 1), tombstones: random() % (among + 1), among }
+                    Shape {
+                        bytes,
+                        dead: random() % (bytes + 1),
+                        records: bytes / 100,
+                        tombstones: random() % (among + 1),
+                        among,
+                    }
                 })
                 .collect();
             let mut limits = Limits { at_rest: random() % 2 == 0, ..LIMITS };
@@ -226,7 +334,7 @@ mod tests {
                 // And tombstones go at the bottom only.
                 let tombstones = if all { 0 } else { merged.iter().map(|run| run.tombstones).sum() };
                 let among = merged.iter().map(|run| run.among).sum();
-                shapes.insert(0, Shape { bytes, dead, tombstones, among });
+                shapes.insert(0, Shape { bytes, dead, records: bytes / 100, tombstones, among });
                 limits.unsettled &= !all;
                 merges += 1;
                 assert!(merges <= start + 1, "it does not end");

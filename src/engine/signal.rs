@@ -1,6 +1,7 @@
 //! The signal: what the worker is asked to do, and how it is woken.
 //!
-//! One word of bits. Whoever sets a bit wakes the worker if it was not set; the worker takes bits as it gets to them and sleeps on none.
+//! One word of bits. Whoever sets a bit wakes the worker if it was not set; the worker takes bits as it gets to them and sleeps
+//! on none.
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) const GARBAGE: u8 = 8;
 pub(crate) const COMPACT: u8 = 16;
 /// The store closes.
 pub(crate) const STOP: u8 = 32;
+/// The log should become tables although little is in it.
+pub(crate) const EARLY: u8 = 64;
 
 /// What the worker is asked to do.
 #[derive(Debug, Default)]
@@ -63,6 +66,11 @@ impl Signal {
     /// Somebody waits for a merge.
     pub fn ask_to_compact(&self) {
         self.ask(COMPACT);
+    }
+
+    /// The log should become tables although little is in it.
+    pub fn ask_for_early_flush(&self) {
+        self.ask(EARLY);
     }
 
     /// The store closes.

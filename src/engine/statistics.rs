@@ -43,6 +43,7 @@ impl Core {
             delays: count(&counters.delays),
             delay_nanos: count(&counters.delay_nanos),
             iterators: count(&counters.iterators),
+            records_skipped: count(&counters.records_skipped),
             visible_seq: self.visible.load(Ordering::Acquire),
             durable_seq: self.durable.load(Ordering::Acquire),
             flushed_seq,

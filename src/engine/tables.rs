@@ -72,7 +72,9 @@ impl Core {
         // By the old version's tables: the index may still lead to records that this change purges.
         let ranges = match old.ranges.is_empty() {
             true => Arc::clone(&old.ranges),
-            false => Arc::new(spent_ranges_dropped(&old, catalog.flushed_seq)),
+            false => {
+                Arc::new(spent_ranges_dropped(&old, catalog.flushed_seq, state.flushed_seq, &self.snapshots.live()))
+            }
         };
         describe(&new, &ranges, &mut state);
         self.replace_manifest(&state)?;
@@ -278,8 +280,13 @@ fn describe(version: &Version, ranges: &RangeDeletes, state: &mut State) {
 
 /// The range deletes without those that hide nothing any more: they are flushed, and every table that has keys of theirs was
 /// made after they were applied, or holds newer records only.
-fn spent_ranges_dropped(version: &Version, flushed_seq: Seq) -> RangeDeletes {
+///
+/// Nor do those that newer ones cover, if these are flushed with this change: a newer one that is in the log only may be lost with it.
+fn spent_ranges_dropped(version: &Version, flushed_seq: Seq, flushed_now: Seq, snapshots: &[Seq]) -> RangeDeletes {
     version.ranges.without(|range| {
+        if version.ranges.is_covered(range, flushed_now, snapshots) {
+            return true;
+        }
         range.seq <= flushed_seq
             && version.slices().all(|slice| {
                 let meta = slice.table.meta();

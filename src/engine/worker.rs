@@ -5,6 +5,7 @@
 //! ```text
 //!  stop        the store closes
 //!  segment     the active segment is half full: prepare the next
+//!  early       scans step over too much of the log: seal it, for a flush                               scans.rs
 //!  flush       enough is sealed, or somebody waits for it; but if merges are behind, they come first in turn    flush.rs
 //!  free        what readers have left behind; user threads free nothing. No piece of work of its own.   tables.rs, index.rs
 //!  asked for   merge a range that a caller named                               compaction.rs
@@ -26,7 +27,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::engine::compaction::Background;
-use crate::engine::signal::{COMPACT, FLUSH, GARBAGE, SEALED, SEGMENT, STOP};
+use crate::engine::signal::{COMPACT, EARLY, FLUSH, GARBAGE, SEALED, SEGMENT, STOP};
 use crate::engine::{Core, LOGS_MAX};
 use crate::error::{Error, ErrorKind};
 use crate::leaving::GRACE_PERIODS;
@@ -84,6 +85,10 @@ impl Core {
     fn turn(&self, background: &mut Background, at_rest: bool) -> bool {
         if self.signal.take(SEGMENT) {
             self.prepare_segment();
+            return true;
+        }
+        if self.signal.take(EARLY) && self.seal().is_ok() {
+            self.signal.ask_for_flush();
             return true;
         }
         if self.flush_is_due() && self.merges_first(false) && matches!(self.merge_some(background, false), Ok(true)) {
@@ -148,8 +153,8 @@ impl Core {
         count > 0 && (enough || self.signal.wants_flush())
     }
 
-    /// So many sealed bytes should become a table: what one segment holds. It is never quite full, since the frame that did not fit went to
-    /// the next, so three quarters of it are enough; if all of it were asked for, two would have to be sealed.
+    /// So many sealed bytes should become a table: what one segment holds. It is never quite full, since the frame that did not
+    /// fit went to the next, so three quarters of it are enough; if all of it were asked for, two would have to be sealed.
     pub(crate) fn flush_bytes(&self) -> u64 {
         self.options.segment_bytes_max.min(self.options.memtable_bytes_max / 3) / 4 * 3
     }

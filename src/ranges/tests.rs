@@ -209,3 +209,50 @@ fn untouched_fragments_are_shared() {
     assert!(new <= 2 * inside + 3, "{new} new fragments for a range that meets {inside}");
     assert!(next.fragments.len() >= list.fragments.len());
 }
+
+/// A delete that is covered can go: no reader who may come sees anything else without it, and one that is not covered is missed
+/// by some.
+#[test]
+fn what_is_covered_is_not_missed() {
+    let mut random = Random::new(71);
+    let (mut covered, mut needed) = (0, 0);
+    for _ in 0..400 {
+        let (mut list, mut model) = (RangeDeletes::default(), Vec::new());
+        for seq in 1..=12 {
+            let (start, stop) = random.range(&model);
+            if start < stop {
+                list = list.with(delete(&start, &stop, 2 * seq));
+                model.push(delete(&start, &stop, 2 * seq));
+            }
+        }
+        let limit = 2 * random.below(14);
+        let mut snapshots: Vec<Seq> = (0..random.below(3)).map(|_| random.below(26)).collect();
+        snapshots.sort_unstable();
+        // Readers of now are beyond everything; those at a snapshot are where they are.
+        let readers = snapshots.iter().copied().chain([100]);
+        let is_covered = |d: &RangeDelete| list.is_covered(d, limit, &snapshots);
+        // One that is not flushed may be lost with the log: what was covered must be so without any of those, too.
+        let survives = |d: &RangeDelete| d.seq <= limit;
+        let left = list.without(|d| is_covered(d) || !survives(d));
+        let all = list.without(|d| !survives(d));
+        for key in keys_of(&model, &mut random) {
+            for reader in readers.clone() {
+                for record in 1..=26 {
+                    let (with, without) = (all.hides(&key, record, reader), left.hides(&key, record, reader));
+                    assert_eq!(with && record <= reader, without && record <= reader, "{key:?} {record} {reader}");
+                }
+            }
+        }
+        let gone = model.iter().filter(|d| is_covered(d)).count();
+        assert!(model.iter().filter(|d| is_covered(d)).all(survives));
+        covered += gone;
+        needed += model.len() - gone;
+        // The newest of all is never covered, and identical ones leave one.
+        assert!(model.last().is_none_or(|newest| !is_covered(newest)));
+    }
+    assert!(covered > 300 && needed > 300, "{covered}, {needed}");
+    let same: Vec<_> = (1..=50).map(|seq| delete(b"a", b"b", seq)).collect();
+    let list = same.iter().cloned().fold(RangeDeletes::default(), |list, d| list.with(d));
+    let left = |limit, snapshots: &[Seq]| list.without(|d| list.is_covered(d, limit, snapshots)).len();
+    assert_eq!((left(50, &[]), left(20, &[]), left(50, &[7]), left(50, &[7, 30])), (1, 31, 2, 3));
+}

@@ -119,6 +119,24 @@ fn all(visible: &mut Visible<List>, forward: bool) -> Vec<(Vec<u8>, Seq)> {
     seen
 }
 
+/// What a whole scan steps over is what it does not show, in both directions; what is newer than the reader counts for neither.
+#[test]
+fn what_is_stepped_over_is_counted() {
+    let mut random = Random::new(51);
+    for round in 0..300 {
+        let (sources, ranges, _) = history(&mut random, 80, round % 2 == 0);
+        let seq = random.below(81);
+        let seen = sources.iter().flat_map(|source| &source.items).filter(|item| item.1 <= seq).count();
+        let mut visible = Visible::new(sources, seq, ranges);
+        for forward in [true, false, true] {
+            let shown = all(&mut visible, forward).len();
+            assert_eq!(visible.skipped().all() as usize, seen - shown, "{round}, {forward}");
+            assert_eq!(visible.take_skipped().in_log, 0);
+        }
+        assert_eq!(visible.skipped(), Skipped::default());
+    }
+}
+
 /// Seeks and steps at random, with turns; the map says where each must lead.
 fn wander(visible: &mut Visible<List>, model: &Model, random: &mut Random) {
     let own = |(key, seq): (&Vec<u8>, &Seq)| (key.clone(), *seq);
