@@ -105,8 +105,8 @@ pub struct File {
     /// Bytes below are published: complete, and never written again. Raised by Release stores in [`File::publish`], read
     /// with Acquire in [`File::published`]. On a line of its own: the writer changes it with every write.
     end: CachePadded<AtomicU64>,
-    /// Of a table: bytes of records that a merge could drop or has taken over. Statistics, which picking goes by: Relaxed. On a line of
-    /// their own: writers of other files change them.
+    /// Of a table: bytes of records that a merge could drop or has taken over. Statistics, which picking goes by: Relaxed. On a
+    /// line of their own: writers of other files change them.
     waste: CachePadded<Waste>,
 }
 
@@ -114,6 +114,8 @@ pub struct File {
 struct Waste {
     dead: AtomicU64,
     held: AtomicU64,
+    /// Of `dead`, what was estimated.
+    estimated: AtomicU64,
     overwritten_counted: AtomicBool,
 }
 
@@ -183,10 +185,18 @@ impl File {
         self.waste.dead.load(Ordering::Relaxed)
     }
 
-    /// Records of a table that were overwritten before anybody counted are counted when the index is filled from it, and once only: it may be filled
-    /// again after it was emptied. Is this the first time?
-    pub fn count_overwritten(&self) -> bool {
-        !self.waste.overwritten_counted.swap(true, Ordering::Relaxed)
+    /// About so many bytes of its records were overwritten, where nobody could count.
+    pub fn add_estimated(&self, bytes: u64) {
+        self.add_dead(bytes);
+        self.waste.estimated.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// All that was overwritten before the index spoke for this table is `bytes`: what was not counted or estimated yet is dead,
+    /// too. Once only, for the table may be filled in again after it was emptied.
+    pub fn count_overwritten(&self, bytes: u64) {
+        if !self.waste.overwritten_counted.swap(true, Ordering::Relaxed) {
+            self.add_dead(bytes.saturating_sub(self.waste.estimated.load(Ordering::Relaxed)));
+        }
     }
 
     /// `bytes` of its records are older versions that were kept for a snapshot. They are counted as dead, too.

@@ -1,8 +1,8 @@
 //! Coverage: which slices the point index speaks for, and how that changes.
 //!
-//! After an open the index knows the keys of the logs and no others. The worker fills it from the tables' hash sections, the newest run
-//! first, slice by slice; a key that is there already has a newer version. Where the index would outgrow the memory that it may have,
-//! it stops; and if it has outgrown it, slices are uncovered again, the oldest first.
+//! After an open the index knows the keys of the logs and no others. The worker fills it from the tables' hash sections, the
+//! newest run first, slice by slice; a key that is there already has a newer version. Where the index would outgrow the memory
+//! that it may have, it stops; and if it has outgrown it, slices are uncovered again, the oldest first.
 //!
 //! The order of steps is that of [`covering`](crate::covering).
 //!
@@ -12,23 +12,32 @@
 //! *Uncover* a slice: install a version that says so; wait one grace period, for readers that take a miss for final hold the older
 //! version; then remove the entries that lead into its table.
 //!
+//! What is overwritten in a slice that is not covered is not known when it is written: the flush of it estimates that.
+//!
 //! A slice may be a part of its table; what the hash section says of the rest has been merged elsewhere and must not come back. So
 //! there each record's key is looked at.
 
 #[cfg(test)]
 mod tests;
 
+use crate::coding;
 use crate::covering;
 use crate::engine::Core;
 use crate::engine::commit::address;
+use crate::engine::output::{Built, Moved};
 use crate::engine::tables::whole_hash;
 use crate::error::Result;
+use crate::log::frame::{self, Prev};
+use crate::memtable::Memtable;
 use crate::sync::Arc;
 use crate::sync::epoch;
+use crate::table::hashes;
 use crate::version::{Run, Slice, Version};
 
 /// Bytes that a key takes in the index at most, or a slice would be uncovered as soon as it is covered.
 const ENTRY_BYTES: u64 = 24;
+/// One of so many keys stands for all when it is counted what was overwritten where the index does not speak.
+const SAMPLED: u32 = 64;
 /// So many keys are filled in while one epoch is pinned.
 const BATCH: usize = 64;
 
@@ -66,9 +75,7 @@ impl Core {
             Ok(())
         })?;
         dead += self.fill_batch(slice, &batch)?;
-        if slice.table.file().count_overwritten() {
-            slice.table.file().add_dead(dead);
-        }
+        slice.table.file().count_overwritten(dead);
         Ok(())
     }
 
@@ -94,16 +101,56 @@ impl Core {
         Ok(dead)
     }
 
+    /// Counts as dead what a flush has overwritten in slices of which the index does not speak. Nobody knew, when it was written,
+    /// what a key replaced there. To look for each would cost more than the flush, so some keys are looked for and stand for all:
+    /// one in [`SAMPLED`], by their hashes.
+    pub(crate) fn estimate_overwritten(
+        &self,
+        version: &Version,
+        inputs: &[Arc<Memtable>],
+        built: &[Built],
+    ) -> Result<()> {
+        if !version.uncovered {
+            return Ok(());
+        }
+        for built in built {
+            for key in built.keys.iter().filter(|key| hashes::parts(key.entry).0 % SAMPLED == 0) {
+                let Some((from, _)) = Moved::of_note(key.note) else { continue };
+                let Some(input) = inputs.iter().find(|memtable| memtable.slot == from.slot()) else { continue };
+                // One that replaced what the index knew was counted when it was written.
+                if frame::prev_of(&input.file, from.offset()) != Prev::Unknown {
+                    continue;
+                }
+                let (bytes, header) = input.file.record_at(from.offset())?;
+                let key = header.key(&bytes);
+                let hash = coding::hash_seeded(key, self.hash_seed);
+                for slice in version.runs.iter().filter_map(|run| run.slice_of(key)).filter(|slice| !slice.covered) {
+                    if let Some(found) = slice.table.find(key, hash)? {
+                        slice.table.file().add_estimated(found.header.len() as u64 * u64::from(SAMPLED));
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Uncovers the oldest slice, while the index takes more memory than it may. False if it does not.
     pub(crate) fn uncover_some(&self) -> Result<bool> {
         if self.index.bytes() <= self.index_bytes_max() {
             return Ok(false);
         }
+        self.uncover_oldest()
+    }
+
+    fn uncover_oldest(&self) -> Result<bool> {
         let version = self.version.pin(&epoch::pin());
         let runs = version.runs.iter().enumerate().rev();
         let mut slices = runs.flat_map(|(r, run)| (0..run.slices.len()).rev().map(move |s| (r, s)));
         let Some((run, slice)) = slices.find(|&(r, s)| version.runs[r].slices[s].covered) else { return Ok(false) };
         let slice_of = &version.runs[run].slices[slice];
+        // What was overwritten up to now has been counted.
+        slice_of.table.file().count_overwritten(0);
         covering::uncover(|| self.set_covered(&version, run, slice, false), || self.unfill(slice_of))?;
         Ok(true)
     }

@@ -140,6 +140,8 @@ impl Core {
                 self.repoint(&output.built, &slices, &output.gone, true)?;
                 let newly = |range: &&RangeDelete| range.seq > flushed_before && range.seq <= last_seq;
                 self.count_hidden(version.ranges.iter().filter(newly));
+                // Damage in a table is for those to tell who read it.
+                let _ = self.estimate_overwritten(&version, &inputs, &output.built);
                 Ok(())
             },
             |_| {

@@ -13,10 +13,11 @@ fn put(core: &Core, key: &str, value: &str) {
     core.write_one(Kind::Put, key.as_bytes(), value.as_bytes(), Durability::Process, true).unwrap();
 }
 
-/// A flush dropped the newest version of a key under a range delete, and with it the key's entry in the index. Of two older versions in
-/// tables the older one's table was uncovered and covered again, as it happens where memory is short; the index, which had no entry for the
-/// key, took the oldest version for the newest. A merge of both tables looked for the entry of the newer version, and left one behind
-/// that led into a table that was gone. Found by `model.rs`. A newest version goes at the bottom only, see docs/decisions/0011.
+/// A flush dropped the newest version of a key under a range delete, and with it the key's entry in the index. Of two older
+/// versions in tables the older one's table was uncovered and covered again, as it happens where memory is short; the index,
+/// which had no entry for the key, took the oldest version for the newest. A merge of both tables looked for the entry of the
+/// newer version, and left one behind that led into a table that was gone. Found by `model.rs`. A newest version goes at the
+/// bottom only, see docs/decisions/0011.
 #[test]
 fn a_flush_keeps_the_newest_version_under_a_range_delete() {
     let core = recovery::open(SimEnv::new(1).shared(), Path::new("/db"), Options::default()).unwrap();
@@ -43,8 +44,8 @@ fn a_flush_keeps_the_newest_version_under_a_range_delete() {
     assert!(core.get(b"a", None, |_| ()).unwrap().is_none());
 }
 
-/// Records that were overwritten before an open were counted dead each time the index was filled from their table: after an open, and again
-/// whenever the table was uncovered for want of memory and covered again. Merges for space came too early.
+/// Records that were overwritten before an open were counted dead each time the index was filled from their table: after an open,
+/// and again whenever the table was uncovered for want of memory and covered again. Merges for space came too early.
 #[test]
 fn filling_again_counts_no_record_dead_twice() {
     let (sim, path) = (SimEnv::new(1), Path::new("/db"));
@@ -64,4 +65,35 @@ fn filling_again_counts_no_record_dead_twice() {
     core.unfill(&version.runs[oldest].slices[0]).unwrap();
     assert!(core.cover_some().unwrap());
     assert_eq!(core.stats().dead_bytes, dead);
+}
+
+/// What is overwritten where the index does not speak is dead, too: estimated when it is flushed, and counted once, however often
+/// the keys are written again and the index filled again.
+#[test]
+fn what_is_overwritten_unseen_is_estimated() {
+    let core = recovery::open(SimEnv::new(1).shared(), Path::new("/db"), Options::default()).unwrap();
+    let keys = 40_000;
+    let write = |first: usize, step: usize| {
+        let mut batch = Batch::new();
+        (first..keys).step_by(step).for_each(|n| _ = batch.put(format!("key {n:08}"), [7; 20]));
+        core.write_batch(&batch, Durability::Process, true).unwrap();
+        core.flush_all().unwrap();
+    };
+    let oldest = || core.version.pin(&epoch::pin()).runs.last().map(|run| run.slices[0].clone()).unwrap();
+    let dead_percent = || oldest().table.file().dead() * 100 / oldest().table.meta().data_bytes;
+    write(0, 1);
+    while core.uncover_oldest().unwrap() {}
+    assert_eq!(dead_percent(), 0);
+    write(0, 2);
+    let half = dead_percent();
+    assert!((40..60).contains(&half), "{half} %");
+    // These were in the log when they were written again, or in a table that the index knows.
+    write(0, 2);
+    assert_eq!(dead_percent(), half);
+    while core.cover_some().unwrap() {}
+    assert_eq!(dead_percent(), half);
+    // A quarter that the index knows now is counted exactly.
+    write(1, 4);
+    let rest = dead_percent() - half;
+    assert!((24..=26).contains(&rest), "{rest} %");
 }
