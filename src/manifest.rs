@@ -146,6 +146,13 @@ pub struct State {
     pub ranges: Vec<RangeState>,
 }
 
+/// The seed of a new database. It follows from the identity, which stands in every file: so whoever has lost the manifest can still
+/// check records. Readers take the seed that the manifest says.
+pub fn hash_seed_of(database: u128) -> u64 {
+    // Digits of the fractional parts of sqrt 7 and of sqrt 11.
+    coding::fold(database as u64 ^ 0xa54f_f53a_5f1d_36f1, (database >> 64) as u64 ^ 0x510e_527f_ade6_82d1)
+}
+
 impl State {
     /// Of a new database.
     pub fn new(database: u128, hash_seed: u64) -> State {

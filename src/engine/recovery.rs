@@ -80,7 +80,7 @@ pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Co
         None if options.read_only => return Err(no_store(dir, &options)),
         None => {
             let database = u128::from(env.random()) << 64 | u128::from(env.random());
-            let state = State::new(database, env.random());
+            let state = State::new(database, manifest::hash_seed_of(database));
             manifest::replace(&*env, dir, &state).inspect_err(|failure| doubt::mark_names(&*env, dir, failure))?;
             state
         }
