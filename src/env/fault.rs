@@ -411,6 +411,10 @@ impl Env for FaultEnv {
         self.call(CallKind::ListDir, dir, |env| env.list_dir(dir))
     }
 
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        self.inner().real_path(path)
+    }
+
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.core.sync(CallKind::SyncDir, dir, || self.inner().sync_dir(dir))
     }

@@ -25,7 +25,7 @@ pub mod sim;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -227,6 +227,10 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> Result<()>;
     /// The names in a directory, in no order.
     fn list_dir(&self, dir: &Path) -> Result<Vec<OsString>>;
+    /// The one path of what is at `path`, which must be there: absolute and without symbolic links, where there are such things.
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        Ok(path.to_owned())
+    }
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> Result<()>;
     /// Renames within a directory, replacing the target.

@@ -28,7 +28,7 @@ mod threads;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use memmap2::Advice;
@@ -84,6 +84,10 @@ impl Env for OsEnv {
     fn list_dir(&self, dir: &Path) -> Result<Vec<OsString>> {
         let list = || std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
         list().map_err(|e| Error::io("list the directory", dir, e))
+    }
+
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        std::fs::canonicalize(path).map_err(|e| Error::io("follow the path", path, e))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
