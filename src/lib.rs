@@ -61,6 +61,8 @@ mod iterator;
 #[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
 mod leaving;
 #[cfg(not(kvs_loom))]
+mod lenient;
+#[cfg(not(kvs_loom))]
 mod log;
 #[cfg(not(kvs_loom))]
 mod manifest;
@@ -76,6 +78,8 @@ mod options;
 mod ranges;
 #[cfg(not(kvs_loom))]
 mod record;
+#[cfg(not(kvs_loom))]
+mod repair;
 mod scratch;
 #[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
 mod slots;
@@ -104,6 +108,8 @@ pub use metrics::{Stats, Verified};
 pub use options::{
     BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, LogBackend, OPTIONS, OptionInfo, Options, TableIo, VALUE_BYTES_MAX,
 };
+#[cfg(not(kvs_loom))]
+pub use repair::{Keys, LeftOut, Repaired, repair, repair_with};
 #[cfg(not(kvs_loom))]
 pub use value::Value;
 

@@ -399,6 +399,61 @@ fn parse_header(bytes: &[u8], path: &Path) -> Result<(u128, u64)> {
     Ok((database, get_u64(head, 32).unwrap_or(0)))
 }
 
+/// What can be had of a manifest that is damaged: nothing of it says what a store consists of.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// The identity, if the header is good.
+    pub database: Option<u128>,
+    /// The hash seed, if its edit is good.
+    pub hash_seed: Option<u64>,
+    /// What stands where a hash seed does, if its edit is damaged.
+    pub damaged_seed: Option<u64>,
+    /// Range deletes whose edits are good.
+    pub ranges: Vec<Edit>,
+    bytes: Vec<u8>,
+}
+
+impl Remains {
+    /// Of the manifest of `dir`, if it can be read.
+    pub fn read(env: &dyn Env, dir: &Path) -> Remains {
+        let path = dir.join(MANIFEST);
+        let read = || -> Result<Vec<u8>> {
+            let Some(file) = env.open_read(&path)? else { return Ok(Vec::new()) };
+            let mut bytes = zeroed(file.len().min(MANIFEST_BYTES_MAX), &path)?;
+            file.read_at(0, &mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        Remains { database: parse_header(&bytes, &path).ok().map(|(id, _)| id), bytes, ..Remains::default() }
+    }
+
+    /// What its edits say if it is that of `database`.
+    pub fn of(self, database: u128) -> Remains {
+        /// Behind the frame's header, the variant and the mark of a number of eight bytes.
+        const SEED_AT: usize = HEADER_BYTES + FRAME_HEADER_BYTES + 2;
+        let salt = FileSalt::new(database, 0);
+        let config = bincode::config::standard().with_limit::<EDIT_BYTES_MAX>();
+        let mut remains = Remains { damaged_seed: get_u64(&self.bytes, SEED_AT), ..self };
+        let (mut at, mut budget) = (HEADER_BYTES, 64 * remains.bytes.len());
+        while let Some(rest) = remains.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some((payload, len)) = frame(rest, salt, at as u64) else {
+                // What was hashed in vain: made, and not damaged, if it is much.
+                let looked_at = get_u32(rest, 0).map_or(0, |len| len as usize).min(rest.len());
+                let Some(left) = budget.checked_sub(looked_at) else { break };
+                (at, budget) = (at + 8, left);
+                continue;
+            };
+            match bincode::decode_from_slice::<Edit, _>(payload, config) {
+                Ok((Edit::Create { hash_seed }, _)) => remains.hash_seed = Some(hash_seed),
+                Ok((range @ Edit::RangeDelete { .. }, _)) => remains.ranges.push(range),
+                _ => {}
+            }
+            at += len;
+        }
+        remains
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,6 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "cache",
             "files",
             "files/region",
+            "lenient",
             "options",
             "batch",
             "value",
@@ -64,6 +65,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "log/frame",
             "log/segment",
             "log/replay",
+            "log/salvage",
             "memtable",
             "memtable/order",
             "memtable/cursor",
@@ -77,6 +79,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "table/reader",
             "table/cursor",
             "table/verify",
+            "table/salvage/records",
+            "table/salvage",
             "index",
             "index/bucket",
             "index/buckets",
@@ -112,7 +116,22 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/handle",
         ],
     ),
-    ("public", &["iterator", "db", "handles", "lib"]),
+    (
+        "public",
+        &[
+            "iterator",
+            "db",
+            "repair",
+            "repair/report",
+            "repair/identity",
+            "repair/chain",
+            "repair/logs",
+            "repair/tables",
+            "repair/choose",
+            "handles",
+            "lib",
+        ],
+    ),
 ];
 
 /// The only files that may hold `unsafe`.

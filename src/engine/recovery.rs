@@ -60,6 +60,8 @@ use crate::version::{Run, Slice, Version};
 
 /// The lock's file name.
 pub(crate) const LOCK: &str = "LOCK";
+/// Stands in the directory of a store that a repair has not finished: what is there is whole, and not everything.
+pub(crate) const REPAIRING: &str = "REPAIRING";
 /// So many records go to the index at once, so that their buckets are fetched together.
 const INDEX_BATCH: usize = 64;
 
@@ -158,6 +160,9 @@ fn look(env: &dyn Env, dir: &Path, options: &Options) -> Result<()> {
         }
         Err(other) => return Err(other),
     };
+    if names.iter().any(|name| name == REPAIRING) {
+        return Err(half_repaired(dir));
+    }
     if names.iter().any(|name| name == MANIFEST) {
         return Ok(());
     }
@@ -176,6 +181,12 @@ fn look(env: &dyn Env, dir: &Path, options: &Options) -> Result<()> {
     }
     // It is there, but whoever made it may have died before its name was durable.
     env.create_dir(dir)
+}
+
+/// What whoever comes to a store that is not whole is told.
+pub(crate) fn half_repaired(dir: &Path) -> Error {
+    let message = "a repair is under way here, or was cut off: wait for it, or remove this directory and repair again";
+    Error::on(ErrorKind::Corruption, &dir.join(REPAIRING), message)
 }
 
 fn no_store(dir: &Path, options: &Options) -> Error {

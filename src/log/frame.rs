@@ -184,6 +184,31 @@ pub fn check_frame(
     Ok(())
 }
 
+/// Walks the records of a frame that may be damaged, as far as they lead: pushes those that look like records, and says whether
+/// what the frame's own check covers is as it was written. Padding, which nothing covers, may be anything.
+pub fn walk_damaged(
+    bytes: &[u8],
+    offset: u64,
+    salt: FileSalt,
+    header: &FrameHeader,
+    check: &mut FrameCheck,
+    entries: &mut Vec<Entry>,
+) -> bool {
+    entries.clear();
+    let Some(frame) = bytes.get(..header.len as usize) else { return false };
+    let Some(head) = frame.get(..20) else { return false };
+    check.restart(head);
+    let mut at = FRAME_HEADER_BYTES;
+    for _ in 0..header.count {
+        let record = frame.get(at + PREV_BYTES..).unwrap_or(&[]);
+        let (Some(prev), Some(decoded)) = (get_u64(frame, at), Header::decode(record)) else { return false };
+        check.entry(prev, decoded.checksum);
+        entries.push(Entry { offset: offset + (at + PREV_BYTES) as u64, header: decoded });
+        at += PREV_BYTES + decoded.len();
+    }
+    at == frame.len() && check.finish(salt, offset) == header.check
+}
+
 /// Walks the frames of published bytes, which this process wrote or checked at recovery.
 /// `each` gets every record's offset, its bytes and more, and its header; it returns false to stop.
 pub fn walk<'a>(

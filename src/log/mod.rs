@@ -21,6 +21,7 @@
 
 pub mod frame;
 pub mod replay;
+pub mod salvage;
 pub mod segment;
 
 use std::collections::BTreeMap;

@@ -77,6 +77,13 @@ impl SegmentHeader {
         out
     }
 
+    /// The database that a header says it is of, if it is a good header of the file `number`.
+    pub fn database_of(head: &[u8], number: u64) -> Option<u128> {
+        let id = u128::from_le_bytes(head.get(16..32)?.try_into().ok()?);
+        let check = header_check(head.get(..CHECKED_BYTES)?, FileSalt::new(id, number));
+        (head[..8] == MAGIC && get_u32(head, 64) == Some(check)).then_some(id)
+    }
+
     /// Reads the header of the file `number` of `database`.
     pub fn read(bytes: &[u8], database: u128, number: u64) -> HeaderRead {
         let Some(head) = bytes.get(..SEGMENT_HEADER_BYTES) else {

@@ -67,6 +67,13 @@ pub fn read_header(head: &[u8], database: u128, number: u64) -> HeaderRead {
     HeaderRead::Good
 }
 
+/// The database that a header says it is of, if it is a good header of table `number`.
+pub fn database_of(head: &[u8], number: u64) -> Option<u128> {
+    let id = u128::from_le_bytes(head.get(16..32)?.try_into().ok()?);
+    let check = check_of(head.get(..HEADER_CHECKED)?, FileSalt::new(id, number), 0);
+    (head[..8] == MAGIC && get_u32(head, 56) == Some(check)).then_some(id)
+}
+
 /// The footer, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
@@ -147,6 +154,16 @@ impl Footer {
     /// The footer of a table of which the manifest says `meta`, or why it is none.
     pub fn read(bytes: &[u8], salt: FileSalt, meta: &Meta) -> Result<Footer, &'static str> {
         let offset = meta.len.saturating_sub(FOOTER_BYTES as u64);
+        let (footer, check) = Footer::parse(bytes, salt, offset)?;
+        let told = (meta.footer_check, meta.records, meta.keys, meta.data_bytes);
+        if told != (check, footer.records, footer.keys, footer.data_bytes()) {
+            return Err("the table is not the one that the manifest names");
+        }
+        Ok(footer)
+    }
+
+    /// The footer that stands at `offset`, whatever table it is of, and its check; or why it is none.
+    pub fn parse(bytes: &[u8], salt: FileSalt, offset: u64) -> Result<(Footer, u32), &'static str> {
         if bytes.len() != FOOTER_BYTES || bytes[96..] != END_MAGIC {
             return Err("the table has no magic number at its end");
         }
@@ -171,14 +188,35 @@ impl Footer {
             properties_check: half(72),
             records_check: half(76),
         };
-        if !footer.tiles(offset) {
-            return Err("the table's footer describes another file");
-        }
-        let told = (meta.footer_check, meta.records, meta.keys, meta.data_bytes);
-        if told != (check, footer.records, footer.keys, footer.data_bytes()) {
-            return Err("the table is not the one that the manifest names");
-        }
-        Ok(footer)
+        if footer.tiles(offset) { Ok((footer, check)) } else { Err("the table's footer describes another file") }
+    }
+
+    /// The footer of the table that `meta` describes, as far as that says it: all but the checks of the sections and the records.
+    /// None if the description is of no table.
+    pub fn from_meta(meta: &Meta, properties_len: u64) -> Option<Footer> {
+        let end = meta.len.checked_sub(FOOTER_BYTES as u64)?;
+        let pages = hashes::pages(meta.keys);
+        let fences_at = meta.data_bytes.checked_add(HEADER_BYTES as u64)?;
+        let properties_at = end.checked_sub(properties_len.checked_next_multiple_of(8)?)?;
+        let index_at = properties_at.checked_sub(pages.checked_mul(8)?)?;
+        let pages_at = index_at.checked_sub(pages.checked_mul(hashes::PAGE_BYTES as u64)?)?;
+        // Twelve bytes a block and four more, then padding: less than twelve.
+        let blocks = pages_at.checked_sub(fences_at)?.checked_sub(4)? / 12;
+        let footer = Footer {
+            blocks,
+            records: meta.records,
+            keys: meta.keys,
+            fences_at,
+            pages_at,
+            index_at,
+            properties_at,
+            properties_len,
+            fences_check: 0,
+            index_check: 0,
+            properties_check: 0,
+            records_check: 0,
+        };
+        footer.tiles(end).then_some(footer)
     }
 
     /// Do the sections, as long as the counts say, reach from the header to `end`?

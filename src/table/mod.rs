@@ -38,6 +38,7 @@ mod footer;
 pub mod hashes;
 mod properties;
 pub mod reader;
+pub mod salvage;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,11 @@ pub enum Io {
 /// A table's file name.
 pub fn name(number: u64) -> String {
     format!("{number:06}.tbl")
+}
+
+/// The database that the header of table `number` says it is of, if `head` is a good one.
+pub fn database_of(head: &[u8], number: u64) -> Option<u128> {
+    footer::database_of(head, number)
 }
 
 /// The tables among `names`, by number: only names exactly as this program writes them.

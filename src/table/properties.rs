@@ -48,14 +48,32 @@ pub fn encode(meta: &Meta) -> Result<Vec<u8>> {
 
 /// Does the section say what the manifest says?
 pub fn agree(section: &[u8], meta: &Meta) -> Result<(), String> {
+    let told = decode(section, meta.number, meta.len, meta.footer_check)?;
+    if told == *meta { Ok(()) } else { Err("the table's properties are not what the manifest says of it".to_owned()) }
+}
+
+/// What the section says of the table with this number, length and check of the footer.
+pub fn decode(section: &[u8], number: u64, len: u64, footer_check: u32) -> Result<Meta, String> {
     let config = bincode::config::standard().with_limit::<BYTES_MAX>();
     let (properties, used): (Properties, usize) = bincode::decode_from_slice(section, config)
         .map_err(|e| format!("the table has properties that this version can't read: {e}"))?;
+    if used != section.len() {
+        return Err("the table's properties are longer than they should be".to_owned());
+    }
     let Properties::V1 { smallest, largest, first_seq, last_seq, records, keys, deletes, data_bytes, purged_seq } =
         properties;
-    let same = used == section.len()
-        && (&smallest, &largest) == (&meta.smallest, &meta.largest)
-        && (first_seq, last_seq, purged_seq) == (meta.first_seq, meta.last_seq, meta.purged_seq)
-        && (records, keys, deletes, data_bytes) == (meta.records, meta.keys, meta.deletes, meta.data_bytes);
-    if same { Ok(()) } else { Err("the table's properties are not what the manifest says of it".to_owned()) }
+    Ok(Meta {
+        number,
+        len,
+        footer_check,
+        smallest,
+        largest,
+        first_seq,
+        last_seq,
+        records,
+        keys,
+        deletes,
+        data_bytes,
+        purged_seq,
+    })
 }
