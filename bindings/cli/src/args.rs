@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::encoding::Encoding;
@@ -15,7 +17,7 @@ Exit codes:
   1  missing: `rm` of a key that is not there, or no store in the directory
   2  usage: arguments, option or input not usable, key or value too large
   3  I/O: the operating system refused, disk full, read-only, anything else
-  4  corrupt: a file of the store is damaged, or a newer kvs wrote it
+  4  corrupt: a file of the store is damaged, or a newer kvs wrote it; `repair` left something out
   5  locked: another process has the store open
 
 Results go to stdout, everything else to stderr. A key that begins with a dash stands after --.";
@@ -55,6 +57,11 @@ impl Cli {
             })
             .try_get_matches_from(args)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
+        let has_dir = matches.value_source("dir") == Some(ValueSource::CommandLine);
+        if matches!(cli.command, Command::Repair { .. }) && has_dir {
+            let message = "repair takes the store as its first argument, not by --dir: kvs repair DIR OUT";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+        }
         if let Some((_, command)) = matches.subcommand() {
             cli.options.extend(command.get_many(AFTER).into_iter().flatten().cloned());
         }
@@ -265,6 +272,28 @@ Examples:
   kvs verify
   kvs -d /var/lib/app verify && echo sound")]
     Verify,
+
+    /// Write what is good of a damaged store to a new one
+    ///
+    /// Reads the store in DIR, changes nothing there, and writes every record that proves itself to a new store in OUT,
+    /// a directory that is made, or empty, and not inside of DIR. Needs the store closed by its writer, no manifest, and
+    /// no right to write to DIR. Prints what was kept, what was left out and why, and which keys or writes that
+    /// concerns. A value is left out where a newer one of that very key may be lost. When this returns, the new store
+    /// was checked and is durable; it can't be opened before.
+    ///
+    /// Exits with 0 if the new store is what the old one was, with 4 if something was left out or nothing could be
+    /// kept, with 1 where there is no store. --option is for the new store; --dir has no meaning here.
+    #[command(after_long_help = "\
+Examples:
+  kvs repair broken mended
+  kvs repair broken mended > report.txt || less report.txt")]
+    Repair {
+        /// The directory of the damaged store
+        #[arg(value_name = "DIR")]
+        store: PathBuf,
+        /// The directory of the new store
+        out: PathBuf,
+    },
 
     /// Measure this machine
     ///

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::ops::Bound;
+use std::path::Path;
 
 use crate::args::{self, Encodings, KeyEncoding, Range};
 use crate::encoding::Encoding;
@@ -128,6 +129,12 @@ pub fn verify(place: &Place<'_>) -> Outcome {
     say(text.as_bytes(), Exit::Ok)?;
     db.close()?;
     Ok(Exit::Ok)
+}
+
+pub fn repair(store: &Path, out: &Path, options: &kvs::Options) -> Outcome {
+    let repaired = kvs::repair(store, out, options)?;
+    let exit = if repaired.is_complete() { Exit::Ok } else { Exit::Corrupt };
+    say(repaired.to_string().as_bytes(), exit)
 }
 
 /// From where to where.

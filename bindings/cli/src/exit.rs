@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 2,
     /// The operating system refused, or whatever has no code of its own.
     Io = 3,
-    /// A file of the store is damaged, or of a newer format.
+    /// A file of the store is damaged, or of a newer format; a repair left something out.
     Corrupt = 4,
     /// Another process has the store open.
     Locked = 5,

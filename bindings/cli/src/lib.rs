@@ -87,6 +87,7 @@ fn command(cli: &Cli) -> Outcome {
             commands::compact(&place, start.as_deref(), stop.as_deref(), *encoding)
         }
         Command::Verify => commands::verify(&place),
+        Command::Repair { store, out } => commands::repair(store, out, place.options()),
         Command::Bench(bench) => bench::run(&place, bench),
     }
 }

@@ -32,6 +32,7 @@ fn no_store() {
         tool.run(&["-d", dir, "rm", "--prefix", "k"]).is(1, "Key not found\n");
         tool.run(&["-d", dir, "compact"]).fails(1, &["no store here", dir]);
         tool.run(&["-d", dir, "verify"]).fails(1, &["no store here"]);
+        tool.run(&["repair", dir, "mended"]).fails(1, &["no store here", dir]);
         assert_eq!(tool.names(), NONE);
     }
     tool.run(&["-d", "new", "set", "key1", "value1"]).is(0, "");
@@ -67,6 +68,11 @@ fn usage_errors() {
         &["dump", "--format", "xml"],
         &["stats", "extra"],
         &["verify", "extra"],
+        &["repair"],
+        &["repair", "store"],
+        &["repair", "store", "out", "extra"],
+        &["-d", "store", "repair", "store", "out"],
+        &["repair", "store", "out", "--dir", "store"],
         &["bench", "--num", "0"],
         &["-d"],
         &["--option", "durability", "get", "key"],
@@ -91,7 +97,7 @@ fn help_and_version() {
     for part in ["Exit codes:", "5  locked", "segment_bytes_min=", "Usage: kvs"] {
         assert!(help.contains(part), "{part}");
     }
-    for command in ["get", "set", "rm", "scan", "load", "dump", "stats", "compact", "verify", "bench"] {
+    for command in ["get", "set", "rm", "scan", "load", "dump", "stats", "compact", "verify", "repair", "bench"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         let help = tool.text(&[command, "--help"]);
         assert!(help.contains("\nExamples:\n  kvs "), "{command}: {help}");
