@@ -208,7 +208,8 @@ impl Db {
         self.0.core().stats()
     }
 
-    /// Reads every live byte of every file and checks it. The first damage is the error, with file and offset.
+    /// Reads every live byte of every file and checks it. The first damage is the error, with file and offset;
+    /// [`repair`](crate::repair()) writes what is good to a new store.
     pub fn verify(&self) -> Result<Verified> {
         self.0.core().verify()
     }

@@ -23,7 +23,8 @@ pub enum ErrorKind {
     Closed,
     /// The operating system refused an operation. See [`Error::os_code`].
     Io,
-    /// A file is damaged: its name and the offset are in the error. Other keys stay readable.
+    /// A file is damaged: its name and the offset are in the error. Other keys stay readable; `kvs::repair`, or the tool's
+    /// `kvs repair DIR OUT`, writes what is good to a new store.
     Corruption,
     /// Another process, or another handle of this one, has the store open.
     Locked,

@@ -173,7 +173,7 @@ fn look(env: &dyn Env, dir: &Path, options: &Options) -> Result<()> {
         name == "CURRENT" || name == "data.mdb" || name.starts_with("MANIFEST-") || numbered(".log") || numbered(".tbl")
     });
     if let Some(name) = foreign {
-        let message = "the directory has no MANIFEST but this file: it is another program's, or a store that lost its manifest; give an empty directory, or restore the manifest";
+        let message = "the directory has no MANIFEST but this file: it is another program's, or a store that lost its manifest; give an empty directory, restore the manifest, or write what is good to a new store with `kvs repair DIR OUT`";
         return Err(Error::on(ErrorKind::NotADatabase, &dir.join(name), message));
     }
     if !may_create {
@@ -307,7 +307,7 @@ impl<'a> Recovery<'a> {
             return Err(Error::on(ErrorKind::Corruption, &self.dir.join(MANIFEST), message));
         }
         if let Some(missing) = self.state.ends.keys().find(|number| !logs.contains_key(number)) {
-            let message = "the manifest names this log and it is missing: restore it";
+            let message = "the manifest names this log and it is missing: restore it, or write what is good to a new store with `kvs repair DIR OUT`";
             return Err(Error::on(ErrorKind::Corruption, &self.dir.join(log::name(*missing)), message));
         }
         for (number, name) in logs {
@@ -396,7 +396,7 @@ impl<'a> Recovery<'a> {
             None => Ok(()),
             Some(offset) => {
                 let message = format!(
-                    "{}, yet {} has a valid frame at offset {offset} that says that write {} was durable: synced data is damaged; restore from a copy, or repair into a new directory",
+                    "{}, yet {} has a valid frame at offset {offset} that says that write {} was durable: synced data is damaged; restore from a copy, or write what is good to a new store with `kvs repair DIR OUT`",
                     broken.at.what,
                     file.path.display(),
                     self.expect,

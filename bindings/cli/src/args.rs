@@ -266,7 +266,7 @@ Examples:
     /// Check every byte of the store
     ///
     /// Reads all files and prints what was found to be sound. Exits with 4 and the file and offset of the first
-    /// damage, with 1 where there is no store.
+    /// damage, with 1 where there is no store. kvs repair DIR OUT then writes what is good to a new store.
     #[command(after_long_help = "\
 Examples:
   kvs verify

@@ -81,7 +81,10 @@ fn meaning(kind: ErrorKind) -> (Exit, &'static str) {
         ReadOnly => (Exit::Io, "nothing was written, open it without read_only where you may write"),
         NoSpace => (Exit::Io, "nothing was written, make room and try again"),
         Poisoned => (Exit::Io, "check the disk, then run the command again"),
-        Corruption => (Exit::Corrupt, "keep a copy of the directory, then restore that file from a backup"),
+        Corruption => (
+            Exit::Corrupt,
+            "restore that file from a backup, or write what is good to a new store with kvs repair DIR OUT",
+        ),
         NewerFormat => (Exit::Corrupt, "use the newer kvs that wrote it"),
         Locked => (Exit::Locked, "or try again later"),
         WouldBlock => (Exit::Locked, "try again later"),

@@ -79,6 +79,7 @@ fn a_store_is_repaired() {
     let at = bytes.windows(11).position(|bytes| bytes == b"key00000700").unwrap();
     bytes[at + 13] ^= 1;
     std::fs::write(&table, &bytes).unwrap();
+    tool.run(&["-d", "store", "verify"]).fails(4, &["kvs repair DIR OUT"]);
     let mended = tool.run(&["repair", "store", "mended", "--option", "block_bytes=1k"]);
     let report = String::from_utf8(mended.out).unwrap();
     assert!(mended.code == 4 && report.starts_with("kept: 1999 keys, ") && mended.err.is_empty(), "{report}");
