@@ -114,7 +114,7 @@ impl Core {
             return Ok(());
         }
         for built in built {
-            for key in built.keys.iter().filter(|key| hashes::parts(key.entry).0 % SAMPLED == 0) {
+            for key in built.keys.iter().filter(|key| hashes::parts(key.entry).0.is_multiple_of(SAMPLED)) {
                 let Some((from, _)) = Moved::of_note(key.note) else { continue };
                 let Some(input) = inputs.iter().find(|memtable| memtable.slot == from.slot()) else { continue };
                 // One that replaced what the index knew was counted when it was written.

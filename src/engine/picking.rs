@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn small_tables_side_by_side_are_joined() {
-        let rows: [(&str, Vec<u64>, Option<Range<usize>>); 9] = [
+        let rows = [
             ("none", vec![], None),
             ("seven", vec![5; 7], None),
             ("eight", vec![5; 8], Some(0..8)),
