@@ -86,25 +86,7 @@ impl Repair<'_> {
             Ok(wreck) => wreck,
             Err(failure) if is_of_this_machine(&failure) => return Err(failure),
             Err(failure) => {
-                let path = self.dir.join(crate::table::name(number));
-                for slice in lives {
-                    let gap = Gap {
-                        at: 0..meta.map_or(0, |meta| meta.len),
-                        from: meta.map(|meta| meta.smallest.clone()),
-                        to: meta.map(|meta| behind(&meta.largest)),
-                    };
-                    let keys = clipped(&gap, slice);
-                    let lost = LeftOut {
-                        file: path.clone(),
-                        from: 0,
-                        to: gap.at.end,
-                        why: format!("the table can't be used: {failure}"),
-                        keys: Keys::Unknown,
-                        records: meta.map(|meta| meta.records),
-                        seqs: meta.map(|meta| (meta.first_seq, meta.last_seq)),
-                    };
-                    self.lose(keys, None, lost);
-                }
+                self.lose_table(number, meta, lives, &failure.to_string());
                 return Ok(());
             }
         };
@@ -112,20 +94,50 @@ impl Repair<'_> {
         for (at, what) in &wreck.notes {
             self.report.warnings.push(format!("{}: offset {at}: {what}", wreck.path.display()));
         }
-        let gaps = self.gaps(&wreck)?;
-        self.gaps_in_doubt(&wreck, &gaps, lives)?;
-        chains.wrecks.insert(number, wreck);
+        match self.gaps(&wreck)? {
+            Some(gaps) => {
+                self.gaps_in_doubt(&wreck, &gaps, lives)?;
+                chains.wrecks.insert(number, wreck);
+            }
+            None => {
+                let why = "it is another table: nothing in it is damaged, and it has not as many records as it should";
+                self.lose_table(number, wreck.meta.as_ref(), lives, why);
+            }
+        }
         Ok(())
     }
 
-    /// Reads the table once.
-    fn gaps(&self, wreck: &Wreck) -> Result<Vec<Gap>> {
+    /// Lists a table, nothing of which counts.
+    fn lose_table(&mut self, number: u64, meta: Option<&Meta>, lives: &[Slice], why: &str) {
+        let path = self.dir.join(crate::table::name(number));
+        for slice in lives {
+            let gap = Gap {
+                at: 0..meta.map_or(0, |meta| meta.len),
+                from: meta.map(|meta| meta.smallest.clone()),
+                to: meta.map(|meta| behind(&meta.largest)),
+            };
+            let keys = clipped(&gap, slice);
+            let lost = LeftOut {
+                file: path.clone(),
+                from: 0,
+                to: gap.at.end,
+                why: format!("the table can't be used: {why}"),
+                keys: Keys::Unknown,
+                records: meta.map(|meta| meta.records),
+                seqs: meta.map(|meta| (meta.first_seq, meta.last_seq)),
+            };
+            self.lose(keys, None, lost);
+        }
+    }
+
+    /// Reads the table once. None: it has no gap, and is not the table that it should be.
+    fn gaps(&self, wreck: &Wreck) -> Result<Option<Vec<Gap>>> {
         let mut records = wreck.records(self.env)?;
         let smallest = wreck.meta.as_ref().map(|meta| meta.smallest.clone());
         let largest = wreck.meta.as_ref().map(|meta| behind(&meta.largest));
         let (mut gaps, mut count) = (Vec::new(), 0);
         // From here on it may hold keys.
-        let mut from = smallest.clone();
+        let mut from = smallest;
         let mut open: Option<Range<u64>> = None;
         while let Some(piece) = records.next()? {
             match piece {
@@ -140,12 +152,10 @@ impl Repair<'_> {
             }
         }
         if let Some(at) = open {
-            gaps.push(Gap { at, from, to: largest.clone() });
+            gaps.push(Gap { at, from, to: largest });
         }
-        if gaps.is_empty() && wreck.meta.as_ref().is_some_and(|meta| meta.records != count) {
-            gaps.push(Gap { at: crate::table::HEADER_BYTES as u64..wreck.end, from: smallest, to: largest });
-        }
-        Ok(gaps)
+        let is_another = gaps.is_empty() && wreck.meta.as_ref().is_some_and(|meta| meta.records != count);
+        Ok((!is_another).then_some(gaps))
     }
 
     fn gaps_in_doubt(&mut self, wreck: &Wreck, gaps: &[Gap], lives: &[Slice]) -> Result<()> {

@@ -236,3 +236,23 @@ fn a_list_of_very_many_keys_is_short() {
     let together = repaired.left_out.last().unwrap();
     assert_eq!(together.records, Some(4981 - 1000));
 }
+
+/// Where the hash pages are damaged, too: what is lost is told by its neighbours.
+#[test]
+fn a_gap_lies_between_its_neighbours() {
+    let sim = SimEnv::new(1);
+    let db = open(&sim);
+    for n in 100..400 {
+        db.put(format!("key {n}"), format!("value {n}")).unwrap();
+    }
+    db.flush().unwrap();
+    db.close().unwrap();
+    let (table, at) = find(&sim, ".tbl", b"value 223");
+    let pages = sim.read_file(&table).unwrap().windows(8).rposition(|w| w == [0xff; 8]).unwrap();
+    assert!(sim.flip(&table, at, 0) && sim.flip(&table, pages as u64, 0));
+    let (repaired, get) = outcome(&sim);
+    assert_eq!((repaired.keys, get("key 222").is_some(), get("key 225").is_some()), (298, true, true));
+    let covers = ["key 222", "key 223", "key 224", "key 225"].map(|key| repaired.left_out[0].keys.covers(key));
+    assert_eq!(covers, [false, true, true, false], "what stands behind may be an older version: {repaired}");
+    assert_eq!((about(&repaired, "key 224").len(), repaired.left_out.len()), (1, 2), "{repaired}");
+}
