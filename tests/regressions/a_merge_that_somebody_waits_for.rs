@@ -49,7 +49,8 @@ fn writers_at_full_speed_do_not_hold_up_compact() {
             over.store(true, Ordering::Release);
             compacted.unwrap();
             println!("{flushes} flushes while one merged");
-            assert!(flushes < 100, "{flushes} flushes while one merged");
+            // As many bytes are merged as flushed, a segment at a time, which makes some 50; by those few hundred records it was 800.
+            assert!(flushes < 300, "{flushes} flushes while one merged");
         }
     };
     let mut tasks: Vec<Task> = vec![Box::new(compact)];
