@@ -455,7 +455,7 @@ impl Core {
         let flushed = self.last_flush_bytes.load(Ordering::Relaxed);
         let merged = self.merged_since_flush.load(Ordering::Relaxed);
         let less_than = |percent: u64| merged < flushed.saturating_mul(percent) / 100;
-        (asked && less_than(MERGED_PERCENT_LEAST))
+        (asked && less_than(MERGED_PERCENT_MOST))
             || (less_than(MERGED_PERCENT_MOST) && less_than(merged_percent(self.behind_percent())))
     }
 

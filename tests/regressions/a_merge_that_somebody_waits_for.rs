@@ -4,7 +4,7 @@
 //! merge got on by those few hundred records a flush until merges were so far behind that they went first. And the piece of other work
 //! between two flushes, which is there so that nothing starves, was mostly spent on freeing what the last flush had retired.
 //!
-//! Now as much is merged as was flushed, while somebody waits; and to free is no piece of work. Found by a test of closing that took minutes.
+//! Now three times as much is merged as was flushed, while somebody waits; and to free is no piece of work. Found by a test of closing that took minutes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +49,7 @@ fn writers_at_full_speed_do_not_hold_up_compact() {
             over.store(true, Ordering::Release);
             compacted.unwrap();
             println!("{flushes} flushes while one merged");
-            // As many bytes are merged as flushed, a segment at a time, which makes some 50; by those few hundred records it was 800.
-            assert!(flushes < 300, "{flushes} flushes while one merged");
+            assert!(flushes < 100, "{flushes} flushes while one merged");
         }
     };
     let mut tasks: Vec<Task> = vec![Box::new(compact)];
