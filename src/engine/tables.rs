@@ -36,6 +36,9 @@ use crate::version::{Run, Slice, Version};
 
 /// So many index entries are re-pointed in one piece.
 const BATCH: usize = 32;
+/// The place of an index entry is fetched so many entries ahead, one a step: with 5 million keys in the index an entry takes 42 ns so,
+/// and 60 when 32 are asked for at once.
+const AHEAD: usize = 16;
 
 /// What a flush adds to a change.
 pub(crate) struct Flushed {
@@ -157,16 +160,17 @@ impl Core {
             let mut keys = built.keys.as_slice();
             while let Some(first) = keys.first() {
                 let guard = epoch::pin();
-                // They lie apart where the table has few of the store's keys.
-                keys.iter().skip(BATCH).take(BATCH).for_each(|key| {
-                    self.index.prefetch(whole_hash(hashes::parts(key.entry).0), &guard);
-                });
+                let mut ahead = keys.iter().skip(AHEAD);
                 let mut partition = self.index.lock(whole_hash(hashes::parts(first.entry).0));
                 // A writer may be waiting for the lock.
                 let same = |key: &&Keyed| partition.holds(whole_hash(hashes::parts(key.entry).0));
                 let (batch, rest) = keys.split_at(keys.iter().take(BATCH).take_while(same).count());
                 keys = rest;
                 for key in batch {
+                    // Where the table has few of the store's keys, each lies in a line of its own.
+                    if let Some(ahead) = ahead.next() {
+                        self.index.prefetch(whole_hash(hashes::parts(ahead.entry).0), &guard);
+                    }
                     let Some((from, moved)) = Moved::of_note(key.note) else { continue };
                     let (hash, offset) = hashes::parts(key.entry);
                     let to = super::commit::address(slice.slot, offset)?;
