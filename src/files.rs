@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //!
-//! 1. Bytes below a file's `end` are never written again, and `end` never falls. So a shared slice over them is sound for
-//!    as long as the file is held.
+//! 1. Bytes below a file's `end` are never written again while the [`File`] lives, and `end` never falls. So a shared slice over them is sound
+//!    for as long as the file is held. (Its memory may be filled again, as another file, by whoever had the last of it.)
 //! 2. A value that outlives its guard holds an `Arc` of its file, taken under the guard.
 //!
 //! Not defended against: another process that truncates or rewrites a mapped file (documented in `docs/durability.md`).
@@ -20,7 +20,7 @@
 pub mod region;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cache::Block as CachedBlock;
 use crate::coding;
@@ -231,6 +231,11 @@ impl File {
         &*self.source
     }
 
+    /// The file itself, of which nothing is published any more: nobody else has it.
+    pub fn into_source(self) -> Box<dyn SegmentFile> {
+        self.source
+    }
+
     /// Bytes that are published.
     pub fn end(&self) -> u64 {
         // Acquire pairs with the Release in `publish`: the bytes below are visible.
@@ -370,6 +375,10 @@ impl SegmentFile for ReadOnly {
     fn sync(&self) -> Result<()> {
         self.refuse("a sync")
     }
+    fn can_be_refilled(&self) -> bool {
+        false
+    }
+    fn renamed(&mut self, _path: &Path) {}
     fn trim(&self, _len: u64) -> Result<()> {
         self.refuse("a trim")
     }

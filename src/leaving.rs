@@ -5,7 +5,7 @@
 //!  2          a grace period: no reader is left that took its slot from the index
 //!  3 reap     the slot is cleared, and is used again
 //!  4          a grace period: no reader is left that followed the slot
-//!  5 reap     nobody holds it, by a version, an iterator or a pinned value: `gone`, and it is dropped
+//!  5 reap     nobody holds it, by a version, an iterator or a pinned value: it is `gone`
 //! ```
 //!
 //! Steps 3 and 5 are done by whoever calls [`reap`](Leaving::reap), which is the worker; the ends of 2 and 4 are told by the epoch, on any
@@ -69,32 +69,34 @@ impl<T: Any + Send + Sync> Leaving<T> {
         guard.flush();
     }
 
-    /// Steps 3 and 5, as far as they can be done. `gone` is called with what nobody holds any more, before it is dropped.
+    /// Steps 3 and 5, as far as they can be done. `gone` gets what nobody holds any more: it may do with it what it likes.
     pub fn reap(
         &self,
         slots: &Slots<T>,
         graveyard: &Arc<Graveyard>,
         tell: impl Fn() + Clone + Send + 'static,
-        mut gone: impl FnMut(&T),
+        mut gone: impl FnMut(T),
     ) {
-        let mut leaving = std::mem::take(&mut *self.all.lock());
-        leaving.retain_mut(|one| {
+        let leaving = std::mem::take(&mut *self.all.lock());
+        let mut left = Vec::with_capacity(leaving.len());
+        for mut one in leaving {
             // Acquire pairs with the Release in `retire`.
             if !one.passed.load(Ordering::Acquire) {
-                return true;
+                left.push(one);
+                continue;
             }
             if let Some(slot) = one.slot.take() {
                 clear_slot(slots, slot, graveyard, tell.clone());
             }
-            // The slot's own count is among them until step 4 is over. Nobody can make another one out of none.
-            if Arc::strong_count(&one.thing) > 1 {
-                return true;
+            // The slot's own count is among those held until step 4 is over. Nobody can make another one out of none. What those who let go
+            // of it did to it is over: `try_unwrap` Acquires what each of them Released.
+            match Arc::try_unwrap(one.thing) {
+                Ok(thing) => gone(thing),
+                Err(thing) => left.push(One { thing, ..one }),
             }
-            gone(&one.thing);
-            false
-        });
+        }
         let mut all = self.all.lock();
-        all.append(&mut leaving);
+        all.append(&mut left);
         self.count.store(all.len() as u64, Ordering::Relaxed);
     }
 

@@ -44,6 +44,8 @@ stats! {
     syncs,
     /// Segments taken into use.
     rotations,
+    /// Segments that were made of the file of an earlier one.
+    segments_refilled,
     /// Flushes.
     flushes,
     /// Merges that came to their end.

@@ -75,7 +75,8 @@ pub struct Options {
     /// Smaller: smaller steps in disk use. `segment_bytes_min` to 4 GiB.
     pub segment_bytes_max: u64,
     /// Bytes of log segments that are not in tables yet; a write that would need more waits for a flush. Default: 96 MiB.
-    /// Larger: more room for bursts, but a longer recovery after a crash (64 MiB take about 0.15 s). Smaller: less memory and disk.
+    /// Larger: more room for bursts, but a longer recovery after a crash (64 MiB take about 0.15 s). Smaller: less memory and disk. (On
+    /// disk there may be one segment more, which was flushed and waits to be filled again.)
     /// At least twice `segment_bytes_min`.
     pub memtable_bytes_max: u64,
     /// Bytes of a table, about. Default: 64 MiB. Larger: fewer files. Smaller: smaller steps of merges, which need that much

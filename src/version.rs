@@ -82,6 +82,11 @@ impl Version {
         Version { runs, uncovered, ..self.clone() }
     }
 
+    /// The tables alone, for those who read them for long: segments that are flushed meanwhile are not kept from leaving.
+    pub fn tables_only(&self) -> Version {
+        Version { memtables: Vec::new(), ..self.clone() }
+    }
+
     /// All slices, newest run first.
     pub fn slices(&self) -> impl Iterator<Item = &Slice> {
         self.runs.iter().flat_map(|run| &run.slices)

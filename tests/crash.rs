@@ -67,6 +67,9 @@ struct Met {
     went_on: u64,
     flushes: u64,
     merge_steps: u64,
+    refills: u64,
+    /// Images of work that was cut off when it had refilled a segment.
+    after_refills: u64,
 }
 
 fn crash(seed: u64, backend: LogBackend, images: u64) {
@@ -77,6 +80,7 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
         let whole = run(work, backend, None);
         met.flushes += whole.flushes;
         met.merge_steps += whole.merge_steps;
+        met.refills += whole.refills;
         let (syncs, edges, ops) = (whole.sim.sync_points(), whole.edges, whole.sim.ops());
         for _ in 0..CUTS {
             let near = |rng: &mut Rng, points: &[u64], reach: u64| match points.len() as u64 {
@@ -89,6 +93,7 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
                 _ => rng.below(ops + 1),
             };
             let cut_run = run(work, backend, Some(cut.clamp(1, ops)));
+            met.after_refills += if cut_run.refills > 0 { IMAGES } else { 0 };
             for n in 0..IMAGES {
                 let model = MODELS[(n % 3) as usize];
                 let image = rng.next();
@@ -113,6 +118,10 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
         ("a step of a merge", met.merge_steps),
     ] {
         assert!(count * 500 >= images, "{backend:?}: {what} was met {count} times: this proves too little");
+    }
+    if backend == LogBackend::Mapped {
+        let (refills, after) = (met.refills, met.after_refills);
+        assert!(refills * 500 >= images && after * 20 >= images, "{refills} segments refilled, {after} images after");
     }
 }
 

@@ -10,6 +10,7 @@ mod lifecycle {
     mod drops;
     mod forks;
     mod leaks;
+    mod refills;
 
     use std::collections::BTreeSet;
     use std::path::Path;

@@ -61,6 +61,7 @@ impl Core {
         }
         let result = if self.options.read_only { Ok(()) } else { self.put_away(&closing) };
         self.free_all_retired();
+        self.give_back_segment();
         self.unlink_leaving();
         closing.lock = None;
         result

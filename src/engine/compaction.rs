@@ -366,7 +366,7 @@ impl Core {
 
     /// Steps 1 to 3; returns where the next one starts, `None` at the end.
     fn merge_step(&self, job: &mut Job) -> Result<Option<Bound>> {
-        let version = self.version.pin(&epoch::pin());
+        let version = self.version.pin(&epoch::pin()).tables_only();
         let is_input = |run: &Run| job.runs.contains(&run.number);
         let inputs: Vec<_> = version.runs.iter().filter(|run| is_input(run)).collect();
         let Some((oldest, newer)) = inputs.split_last() else { return Ok(None) };
@@ -494,11 +494,12 @@ impl Core {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
-        // On a full disk between steps only: a segment that was flushed keeps its room while this step holds the version that it
-        // is in.
+        // On a full disk between steps only: both take from the reserve.
         if self.flush_is_due() && !self.merges_first(asked) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
+            // The segment that it took is to be filled again, and a step takes long.
+            self.free_retired();
         }
         self.check_writable()
     }

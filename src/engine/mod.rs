@@ -158,6 +158,7 @@ pub(crate) struct Counters {
     pub flush_bytes_written: AtomicU64,
     pub merges: AtomicU64,
     pub merge_steps: AtomicU64,
+    pub refills: AtomicU64,
     pub merge_bytes_read: AtomicU64,
     pub merge_bytes_written: AtomicU64,
 }

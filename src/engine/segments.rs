@@ -15,6 +15,7 @@
 //!
 //! File numbers ascend in the order of use: a prepared segment that is too small is thrown away, not kept for later.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::Core;
@@ -23,7 +24,7 @@ use crate::engine::reserve::Taker;
 use crate::env::SegmentFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
-use crate::log::segment::{Appender, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::log::segment::{self, Appender, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::{self, FILE_NUMBER_MAX};
 use crate::memtable::Memtable;
 use crate::record::SEQ_MAX;
@@ -44,6 +45,8 @@ fn is_full(failure: &Error) -> bool {
 #[derive(Debug)]
 pub(crate) struct Spare {
     ready: Option<Prepared>,
+    /// Files of segments that are in tables and that nobody reads: to be filled again.
+    left: Vec<File>,
     /// No file has this number yet.
     next_file: u64,
     /// Bytes of the next one to prepare.
@@ -56,9 +59,15 @@ struct Prepared {
     source: Box<dyn SegmentFile>,
 }
 
+impl Prepared {
+    fn len(&self) -> u64 {
+        self.source.memory().len() as u64
+    }
+}
+
 impl Spare {
     pub fn new(next_file: u64, next_len: u64) -> Spare {
-        Spare { ready: None, next_file, next_len }
+        Spare { ready: None, left: Vec::new(), next_file, next_len }
     }
 
     fn unused(&self) -> Result<u64> {
@@ -156,7 +165,7 @@ impl Core {
         let mut spare = self.spare.lock();
         let max = self.options.memtable_bytes_max;
         let room = max.saturating_sub(commit.log_bytes);
-        let wanted = spare.ready.as_ref().map_or(spare.next_len, |p| p.source.memory().len() as u64).max(need);
+        let wanted = spare.ready.as_ref().map_or(spare.next_len, Prepared::len).max(need);
         if wanted > room && commit.log_bytes > 0 {
             // The last bytes of the allowance are as good as the first, unless they make a segment that is full at once.
             let rest = room / PAGE * PAGE;
@@ -166,13 +175,13 @@ impl Core {
             self.discard_spare(&mut spare);
             return self.make_segment_or_free(&mut spare, rest, need, frees).map(Some);
         }
-        if let Some(ready) = spare.ready.take_if(|p| p.source.memory().len() as u64 >= need) {
-            spare.next_len = self.after(ready.source.memory().len() as u64);
+        if let Some(ready) = spare.ready.take_if(|p| p.len() >= need) {
+            spare.next_len = self.after(ready.len());
             return Ok(Some(ready));
         }
         self.discard_spare(&mut spare);
         let made = self.make_segment_or_free(&mut spare, wanted, need, frees)?;
-        spare.next_len = self.after(made.source.memory().len() as u64);
+        spare.next_len = self.after(made.len());
         Ok(Some(made))
     }
 
@@ -252,11 +261,15 @@ impl Core {
 
     /// Makes a segment of `len` bytes ready to use.
     fn make_segment(&self, spare: &mut Spare, len: u64) -> Result<Prepared> {
-        let number = spare.unused()?;
-        let path = self.dir.join(log::name(number));
-        // The number is spent even if this fails: it is never used for anything else.
-        spare.next_file += 1;
-        let source = self.env.create_segment(&path, len.next_multiple_of(PAGE), self.segment_kind)?;
+        let len = len.next_multiple_of(PAGE);
+        let (number, path, source, is_fresh) = match self.refill(spare, len)? {
+            Some((number, path, source)) => (number, path, source, false),
+            None => {
+                let (number, path) = self.next_name(spare)?;
+                let source = self.env.create_segment(&path, len, self.segment_kind)?;
+                (number, path, source, true)
+            }
+        };
         // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
         if self.counters.syncs.load(Ordering::Relaxed) > 0 {
             // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
@@ -264,8 +277,64 @@ impl Core {
             source.sync().inspect_err(|_| self.discard(&path))?;
             self.sync_entries(&self.dir)?;
         }
-        self.env.populate(source.memory());
+        if is_fresh {
+            self.env.populate(source.memory());
+        }
         Ok(Prepared { number, source })
+    }
+
+    /// The next number, and the path of the segment that has it.
+    fn next_name(&self, spare: &mut Spare) -> Result<(u64, PathBuf)> {
+        // The number is spent even if nothing comes of it: it is never used for anything else.
+        let number = spare.take_number()?;
+        Ok((number, self.dir.join(log::name(number))))
+    }
+
+    /// A segment of `len` bytes out of the file of an earlier one, if there is one of that size. Others are removed: nobody wants them
+    /// any more, and their room may be needed.
+    ///
+    /// Erased first and renamed then: a process that dies in between leaves a log that is in tables, of which nothing is read.
+    fn refill(&self, spare: &mut Spare, len: u64) -> Result<Option<(u64, PathBuf, Box<dyn SegmentFile>)>> {
+        while let Some(file) = spare.left.pop() {
+            let (old, is_wanted) = (file.path.clone(), file.memory().len() as u64 == len);
+            let Some(mut source) = is_wanted.then(|| segment::erased(file)).flatten() else {
+                self.discard(&old);
+                continue;
+            };
+            let (number, path) = self.next_name(spare)?;
+            if self.env.rename(&old, &path).is_err() {
+                // It may have either name. A fresh one will do.
+                self.discard(&old);
+                self.discard(&path);
+                continue;
+            }
+            source.renamed(&path);
+            if !source.can_be_refilled() {
+                // Somebody has just given it a second name: it stays his, of zeros.
+                self.discard(&path);
+                continue;
+            }
+            // Relaxed: a statistic.
+            self.counters.refills.fetch_add(1, Ordering::Relaxed);
+            return Ok(Some((number, path, source)));
+        }
+        Ok(None)
+    }
+
+    /// A segment is in tables, and nobody reads it any more: its file is kept to be filled again, or removed.
+    pub(crate) fn let_segment_go(&self, file: File) {
+        let log_bytes = self.commit.lock().log_bytes;
+        let is_kept = self.failure().is_none() && !self.is_reserve_out();
+        let mut spare = self.spare.lock();
+        let kept: u64 = spare.left.iter().map(|file| file.memory().len() as u64).sum();
+        let (len, prepared) = (file.memory().len() as u64, spare.ready.as_ref().map_or(0, Prepared::len));
+        // One, or as many as the log may take besides what it takes now.
+        let has_room = kept == 0 || log_bytes + prepared + kept + len <= self.options.memtable_bytes_max;
+        if is_kept && has_room && len == spare.next_len && file.source().can_be_refilled() {
+            spare.left.push(file);
+        } else {
+            self.discard(&file.path);
+        }
     }
 
     /// Prepares the next segment, if there is none. Called by the worker; an error is left for the writer that meets it too.
@@ -292,9 +361,13 @@ impl Core {
         self.spare.lock().next_file
     }
 
-    /// Gives the prepared segment back: at close, when the store has been idle, and on a full disk. Was there one?
+    /// Gives the prepared segment back, and files that were to be refilled: at close, when the store has been idle, and on a full
+    /// disk. Was there one?
     pub(crate) fn give_back_segment(&self) -> bool {
-        self.discard_spare(&mut self.spare.lock())
+        let mut spare = self.spare.lock();
+        let left = std::mem::take(&mut spare.left);
+        left.iter().for_each(|file| self.discard(&file.path));
+        self.discard_spare(&mut spare) || !left.is_empty()
     }
 
     fn discard_spare(&self, spare: &mut Spare) -> bool {
@@ -305,8 +378,8 @@ impl Core {
         ready.is_some()
     }
 
-    /// Removes a segment that was never used. If that fails it stays as a file of zeros, which recovery removes.
-    fn discard(&self, path: &std::path::Path) {
+    /// Removes a segment that was never used, or is in tables. If that fails it stays, and recovery removes it.
+    fn discard(&self, path: &Path) {
         let _ = self.env.unlink(path);
     }
 }

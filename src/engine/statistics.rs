@@ -38,6 +38,7 @@ impl Core {
             flushes: count(&counters.flushes),
             merges: count(&counters.merges),
             merge_steps: count(&counters.merge_steps),
+            segments_refilled: count(&counters.refills),
             stalls: count(&counters.stalls),
             stall_nanos: count(&counters.stall_nanos),
             delays: count(&counters.delays),

@@ -228,8 +228,12 @@ impl Core {
     /// Steps 7 and 8, as far as they can be done. An unlink that fails leaves an orphan.
     pub(crate) fn reap(&self) {
         self.leaving.reap(&self.files, &self.graveyard, self.tell_garbage(), |file| {
-            let _ = self.env.unlink(&file.path);
-            self.cache.remove_file(file.number);
+            if file.is_table() {
+                let _ = self.env.unlink(&file.path);
+                self.cache.remove_file(file.number);
+            } else {
+                self.let_segment_go(file);
+            }
         });
     }
 

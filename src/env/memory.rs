@@ -354,6 +354,14 @@ impl SegmentFile for MemorySegment {
         self.check("a sync", Some(0))
     }
 
+    fn can_be_refilled(&self) -> bool {
+        self.created
+    }
+
+    fn renamed(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
+    }
+
     fn trim(&self, len: u64) -> Result<()> {
         self.check("a trim", Some(len))
     }

@@ -16,7 +16,7 @@
 //!    regular file is refused.
 //! 4. Nothing is durable before [`sync`](SegmentFile::sync) of its file returned, and no directory entry (created, renamed or
 //!    removed) before [`Env::sync_dir`] of its directory returned.
-//! 5. No published byte of a file is ever changed.
+//! 5. No published byte of a file is ever changed while anybody can read it.
 
 pub mod fault;
 pub mod memory;
@@ -179,6 +179,13 @@ pub trait SegmentFile: fmt::Debug + Send + Sync {
     /// Makes everything written or stored so far durable (fdatasync). Never retried after an error.
     /// An error for a segment that was opened and not created: see [`Env::sync_file`].
     fn sync(&self) -> Result<()>;
+
+    /// May the memory be filled again, once nobody reads it any more? A created segment that is mapped, so that what is stored is in the
+    /// file; and that has one name only: another one is somebody's copy.
+    fn can_be_refilled(&self) -> bool;
+
+    /// The file has this name now: for errors.
+    fn renamed(&mut self, path: &Path);
 
     /// Cuts the file to `len` bytes: only ever bytes that were not published, at close. The memory stays,
     /// but what lies beyond `len` must not be touched any more. An error for a segment that was opened and not created.

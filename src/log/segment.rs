@@ -12,7 +12,7 @@
 use std::fmt;
 
 use crate::coding::{self, get_u32, get_u64};
-use crate::env::{Memory, SegmentKind};
+use crate::env::{Memory, SegmentFile, SegmentKind};
 use crate::error::Result;
 use crate::files::File;
 use crate::log::frame::FRAME_HEADER_BYTES;
@@ -238,6 +238,29 @@ impl Appender {
             at += n;
         }
     }
+}
+
+/// Makes the memory of a segment that nobody has any more all zeros, as that of a fresh one is: to be filled again under another name.
+/// `None` if it can't be.
+pub fn erased(file: File) -> Option<Box<dyn SegmentFile>> {
+    const PIECE: usize = 64 << 10;
+    static ZEROS: [u8; PIECE] = [0; PIECE];
+    let source = file.into_source();
+    if !source.can_be_refilled() {
+        return None;
+    }
+    let memory = source.memory();
+    for from in (0..memory.len()).step_by(PIECE) {
+        let piece = &ZEROS[..PIECE.min(memory.len() - from)];
+        // SAFETY: within the memory, by the length of the piece; it may be written, as it can be refilled. Nobody reads or writes it: the file came
+        // by value, so every `Arc` of it is gone, and with them whatever could form a slice over its bytes: each such slice
+        // borrows the file, or its `Arc`, or is in a `Region` that holds one; and an `Appender` holds one, too.
+        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), memory.as_mut_ptr().add(from), piece.len()) };
+        if let Some(observer) = memory.observer() {
+            observer.stored(from, piece);
+        }
+    }
+    Some(source)
 }
 
 impl fmt::Debug for Appender {

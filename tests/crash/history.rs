@@ -229,6 +229,8 @@ pub struct Run {
     /// Flushes and steps of merges, of the sessions that were not killed.
     pub flushes: u64,
     pub merge_steps: u64,
+    /// Segments made of the files of earlier ones, of those sessions.
+    pub refills: u64,
 }
 
 /// Random work on a new machine, the same for the same seed, with the power cut after so many effects.
@@ -245,11 +247,12 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
     let cut = cut.unwrap_or(u64::MAX);
     sim.cut_after(cut);
     let mut last: Option<Db> = None;
-    let (flushes, merge_steps) = (Cell::new(0), Cell::new(0));
+    let (flushes, merge_steps, refills) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let note = |db: &Db| {
         let stats = db.stats();
         flushes.set(flushes.get() + stats.flushes);
         merge_steps.set(merge_steps.get() + stats.merge_steps);
+        refills.set(refills.get() + stats.segments_refilled);
     };
     let _ = (|| -> Result<()> {
         let fail = |e: kvs::Error| {
@@ -327,8 +330,8 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
         note(&db);
         db.stats().durable_seq
     });
-    let (flushes, merge_steps) = (flushes.get(), merge_steps.get());
-    Run { sim, options, history, claimed, edges, flushes, merge_steps }
+    let (flushes, merge_steps, refills) = (flushes.get(), merge_steps.get(), refills.get());
+    Run { sim, options, history, claimed, edges, flushes, merge_steps, refills }
 }
 
 /// Log files of the store in `sim`, with their contents.

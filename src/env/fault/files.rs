@@ -102,6 +102,15 @@ impl SegmentFile for FaultSegment {
         self.core.sync(CallKind::Sync, &self.path, || self.inner.sync())
     }
 
+    fn can_be_refilled(&self) -> bool {
+        self.inner.can_be_refilled()
+    }
+
+    fn renamed(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
+        self.inner.renamed(path);
+    }
+
     fn trim(&self, len: u64) -> Result<()> {
         self.core.call(CallKind::Trim, &self.path, || self.inner.trim(len))
     }

@@ -212,6 +212,15 @@ impl SegmentFile for OsSegment {
         fdatasync(self.created("a sync")?, &self.path)
     }
 
+    fn can_be_refilled(&self) -> bool {
+        let has_one_name = |file: &OwnedFd| retry(|| rustix::fs::fstat(file)).is_ok_and(|stat| stat.st_nlink == 1);
+        self.kind == SegmentKind::Mapped && self.file.as_ref().is_some_and(has_one_name)
+    }
+
+    fn renamed(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
+    }
+
     fn trim(&self, len: u64) -> Result<()> {
         let file = self.created("a trim")?;
         if len > self.memory.len() as u64 {

@@ -145,6 +145,14 @@ impl SegmentFile for SimSegment {
         self.handle.sync()
     }
 
+    fn can_be_refilled(&self) -> bool {
+        self.created && self.kind == SegmentKind::Mapped
+    }
+
+    fn renamed(&mut self, path: &Path) {
+        path.clone_into(&mut self.handle.path);
+    }
+
     fn trim(&self, len: u64) -> Result<()> {
         let len = self.check("a trim", Some(len))?;
         let mut disk = self.handle.env.disk();
