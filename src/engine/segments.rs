@@ -262,25 +262,26 @@ impl Core {
     /// Makes a segment of `len` bytes ready to use.
     fn make_segment(&self, spare: &mut Spare, len: u64) -> Result<Prepared> {
         let len = len.next_multiple_of(PAGE);
-        let (number, path, source, is_fresh) = match self.refill(spare, len)? {
-            Some((number, path, source)) => (number, path, source, false),
+        let refilled = self.refill(spare, len)?;
+        let is_fresh = refilled.is_none();
+        let made = match refilled {
+            Some(refilled) => refilled,
             None => {
                 let (number, path) = self.next_name(spare)?;
-                let source = self.env.create_segment(&path, len, self.segment_kind)?;
-                (number, path, source, true)
+                Prepared { number, source: self.env.create_segment(&path, len, self.segment_kind)? }
             }
         };
         // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
         if self.counters.syncs.load(Ordering::Relaxed) > 0 {
             // A file that failed to sync is thrown away: nothing is in it. A directory can't be, and its next sync would be
             // a second try.
-            source.sync().inspect_err(|_| self.discard(&path))?;
+            made.source.sync().inspect_err(|_| self.discard(&self.dir.join(log::name(made.number))))?;
             self.sync_entries(&self.dir)?;
         }
         if is_fresh {
-            self.env.populate(source.memory());
+            self.env.populate(made.source.memory());
         }
-        Ok(Prepared { number, source })
+        Ok(made)
     }
 
     /// The next number, and the path of the segment that has it.
@@ -294,7 +295,7 @@ impl Core {
     /// any more, and their room may be needed.
     ///
     /// Erased first and renamed then: a process that dies in between leaves a log that is in tables, of which nothing is read.
-    fn refill(&self, spare: &mut Spare, len: u64) -> Result<Option<(u64, PathBuf, Box<dyn SegmentFile>)>> {
+    fn refill(&self, spare: &mut Spare, len: u64) -> Result<Option<Prepared>> {
         while let Some(file) = spare.left.pop() {
             let (old, is_wanted) = (file.path.clone(), file.memory().len() as u64 == len);
             let Some(mut source) = is_wanted.then(|| segment::erased(file)).flatten() else {
@@ -316,7 +317,7 @@ impl Core {
             }
             // Relaxed: a statistic.
             self.counters.refills.fetch_add(1, Ordering::Relaxed);
-            return Ok(Some((number, path, source)));
+            return Ok(Some(Prepared { number, source }));
         }
         Ok(None)
     }
