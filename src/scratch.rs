@@ -1,4 +1,4 @@
-//! Room for lists that are large for a while: to sort a segment, to build a table.
+//! Room for lists that are large for a while: to sort a segment, to build a table, for as long as a segment is in the log.
 //!
 //! Freed, their memory should go back to the system. glibc's malloc keeps it where it has learnt that such sizes come and go; but
 //! above 32 MiB (`DEFAULT_MMAP_THRESHOLD_MAX`) it always maps and unmaps. So a list that will be large gets room for more than
@@ -23,6 +23,13 @@ pub fn list<T>(expected: u64) -> Vec<T> {
     list
 }
 
+/// These items.
+pub fn collected<T>(items: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    let mut list = list(items.len() as u64);
+    list.extend(items);
+    list
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +41,7 @@ mod tests {
         assert!(list::<(u64, u32)>(100_000).capacity() * 16 >= MAPPED_BYTES);
         assert!(list::<u64>(u64::MAX).is_empty());
         assert!(list::<()>(5).is_empty());
+        assert_eq!(collected((0..3).rev()), [2, 1, 0]);
+        assert!(collected((0..100_000u32).map(u64::from)).capacity() * 8 >= MAPPED_BYTES);
     }
 }

@@ -494,6 +494,7 @@ impl Core {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
+        self.free_garbage();
         // On a full disk between steps only: both take from the reserve.
         if self.flush_is_due() && !self.merges_first(asked) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.

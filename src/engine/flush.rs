@@ -124,6 +124,7 @@ impl Core {
             if self.signal.wants_segment() {
                 self.prepare_segment();
             }
+            self.free_garbage();
             Ok(())
         })?;
         drop(merging);

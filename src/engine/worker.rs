@@ -117,10 +117,7 @@ impl Core {
             return true;
         }
         // This is not the piece that comes between two flushes: readers and flushes make garbage all the time.
-        let has_freed = self.signal.take(GARBAGE);
-        if has_freed {
-            self.free_retired();
-        }
+        let has_freed = self.free_garbage();
         if self.signal.take(COMPACT) {
             self.compact_asked(background);
             return true;
@@ -185,6 +182,16 @@ impl Core {
         for _ in 0..GRACE_PERIODS {
             self.free_retired();
         }
+    }
+
+    /// Frees what readers and writers have left behind since it was looked at: between the records of a long piece of work, too. An index
+    /// that doubles while a flush goes on leaves as much as it has.
+    pub(crate) fn free_garbage(&self) -> bool {
+        let is_any = self.signal.take(GARBAGE);
+        if is_any {
+            self.free_retired();
+        }
+        is_any
     }
 
     /// Frees what no reader can hold any more.

@@ -7,10 +7,10 @@
 //! Sorting
 //! 1. Find the longest prefix that all keys share: zero-padded numbers and URLs would otherwise tie on their first eight
 //!    bytes, and each comparison would cost two cache misses.
-//! 2. Sort (the eight bytes after it, offset) pairs. A higher offset in one segment is a newer version, so the pair's order
-//!    is right for equal keys if the offset counts downwards.
+//! 2. Sort (the eight bytes after it, offset) pairs by the eight bytes.
 //! 3. Refine each range of equal eight bytes: by whole keys if it is small, else by the eight bytes after what the range
-//!    shares, and so on until keys end or differ.
+//!    shares, and so on until keys end or differ. A higher offset in one segment is a newer version: equal keys are put in the order of
+//!    their offsets, which count downwards.
 
 use crate::error::{Error, Result};
 use crate::files::File;
@@ -33,9 +33,9 @@ const RECORD_BYTES_USUAL: u64 = 64;
 pub struct Run {
     file: Arc<File>,
     /// Offsets in units of eight bytes.
-    offsets: Box<[u32]>,
+    offsets: Vec<u32>,
     /// The first eight bytes after the shared prefix, big-endian, of every eighth record.
-    fences: Box<[u64]>,
+    fences: Vec<u64>,
     /// Bytes that all keys share.
     shared: usize,
     /// How many bytes to prefetch of a record: as long as they are on average, within reason.
@@ -207,13 +207,14 @@ impl<'a> Sorting<'a> {
 
     fn finish(self) -> Result<Run> {
         let Sorting { file, shared, mut pairs, bytes, .. } = self;
-        pairs.sort_unstable();
+        // Whoever ties is put in order by `refine`, all of it.
+        pairs.sort_unstable_by_key(|pair| pair.0);
         refine(file, &mut pairs, shared)?;
         let average = bytes.checked_div(pairs.len() as u64).unwrap_or(0);
         Ok(Run {
             file: Arc::clone(file),
-            offsets: pairs.iter().map(|pair| !pair.1).collect(),
-            fences: pairs.iter().step_by(FENCE_EVERY).map(|pair| pair.0).collect(),
+            offsets: scratch::collected(pairs.iter().map(|pair| !pair.1)),
+            fences: scratch::collected(pairs.iter().step_by(FENCE_EVERY).map(|pair| pair.0)),
             shared,
             fetch: average.min(FETCH_BYTES_MAX) as usize,
         })

@@ -29,8 +29,8 @@ use crate::table::footer::{self, FOOTER_BYTES, Footer, RecordsCheck};
 use crate::table::hashes::Keyed;
 use crate::table::{BLOCK_BYTES_MAX, HEADER_BYTES, Meta, TABLE_BYTES_MAX, block, check_of, hashes, properties};
 
-/// What is gathered before it is appended to the file.
-const PIECE_BYTES: usize = 1 << 20;
+/// What is gathered before it is appended to the file. Four times as much made no table faster.
+const PIECE_BYTES: usize = 256 << 10;
 /// Fewer bytes than most records take.
 const RECORD_BYTES_USUAL: u64 = 64;
 /// A longer record is appended from where it stands.
@@ -73,7 +73,7 @@ impl Builder {
         block_bytes: u32,
     ) -> Result<Builder> {
         let file = env.create(path)?;
-        let mut piece = Vec::with_capacity(PIECE_BYTES + COPIED_BYTES_MAX + 2 * BLOCK_BYTES_MAX as usize);
+        let mut piece = scratch::list((PIECE_BYTES + COPIED_BYTES_MAX + 2 * BLOCK_BYTES_MAX as usize) as u64);
         piece.extend_from_slice(&footer::encode_header(database, number));
         Ok(Builder {
             file,
