@@ -214,6 +214,26 @@ impl Db {
         self.0.core().verify()
     }
 
+    /// Ends the calls under way on this store, from any thread, that take long or wait: `verify`, `compact` and `flush`, and writes that wait for
+    /// room. They answer [`Interrupted`](crate::ErrorKind::Interrupted) soon: within a MiB of what is read. Calls that are made later are not
+    /// concerned. What the worker does by itself goes on.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = kvs::Db::open(dir.path().join("db"), kvs::Options::default())?;
+    /// let other = db.clone();
+    /// let checking = std::thread::spawn(move || other.verify());
+    /// db.interrupt();
+    /// match checking.join().unwrap() {
+    ///     Ok(seen) => println!("it was through already: {} files", seen.files),
+    ///     Err(interrupted) => assert_eq!(interrupted.kind(), kvs::ErrorKind::Interrupted),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn interrupt(&self) {
+        self.0.core().interrupt();
+    }
+
     /// Closes the store: makes everything durable, stops the worker, unlocks the directory. Later calls on it, its clones, snapshots and
     /// iterators answer [`Closed`](crate::ErrorKind::Closed); another close does nothing.
     ///

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Forked,
     /// The operation would have had to wait and was asked not to.
     WouldBlock,
+    /// [`Db::interrupt`](crate::Db::interrupt) ended the call. Nothing of a write was written; what a merge had done stays done.
+    Interrupted,
     /// A bug in kvs: please report it with the message.
     Internal,
 }

@@ -10,6 +10,7 @@ mod api {
     mod batches;
     mod budget;
     mod closing;
+    mod interrupts;
     mod iterators;
     mod opening;
     mod options;

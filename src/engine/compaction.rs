@@ -116,8 +116,13 @@ pub(crate) struct Asked {
 
 impl Asked {
     fn answer(&self, outcome: Result<()>) {
-        *self.outcome.lock() = Some(outcome);
+        self.outcome.lock().get_or_insert(outcome);
         self.done.notify_all();
+    }
+
+    /// Nobody waits for it any more.
+    fn is_answered(&self) -> bool {
+        self.outcome.lock().is_some()
     }
 }
 
@@ -149,7 +154,10 @@ impl Core {
             return Ok(());
         }
         if !self.has_worker() {
-            return self.merge_range(&mut self.background.lock(), start.as_deref(), stop.as_deref());
+            let call = self.interrupts.watch();
+            let given_up = || call.check().is_err();
+            let merged = self.merge_range(&mut self.background.lock(), start.as_deref(), stop.as_deref(), given_up);
+            return call.check().and(merged);
         }
         let asked = Arc::new(Asked { start, stop, outcome: Mutex::new(None), done: Condvar::new() });
         self.compacting.lock().push(Arc::clone(&asked));
@@ -169,9 +177,12 @@ impl Core {
 
     /// Does what callers of `compact` wait for.
     pub(crate) fn compact_asked(&self, background: &mut Background) {
-        let asked = std::mem::take(&mut *self.compacting.lock());
-        for asked in asked {
-            asked.answer(self.merge_range(background, asked.start.as_deref(), asked.stop.as_deref()));
+        // They stay in the list while they wait: an interrupt answers them there.
+        let next = || self.compacting.lock().first().cloned();
+        while let Some(asked) = next() {
+            let (start, stop) = (asked.start.as_deref(), asked.stop.as_deref());
+            asked.answer(self.merge_range(background, start, stop, || asked.is_answered()));
+            self.compacting.lock().retain(|other| !Arc::ptr_eq(other, &asked));
         }
     }
 
@@ -279,12 +290,14 @@ impl Core {
         Some(Job { runs, start, next, stop, whole: true, asked: false, all: false, held: 0 })
     }
 
-    /// Merges everything between `start` and `stop`, all runs. Other jobs are dropped: what they have done stays done.
+    /// Merges everything between `start` and `stop`, all runs, unless it is given up. Other jobs are dropped: what they have done stays
+    /// done.
     pub(crate) fn merge_range(
         &self,
         background: &mut Background,
         start: Option<&[u8]>,
         stop: Option<&[u8]>,
+        given_up: impl Fn() -> bool,
     ) -> Result<()> {
         let runs: Vec<u64> = self.version.pin(&epoch::pin()).runs.iter().map(|run| run.number).collect();
         if runs.is_empty() {
@@ -299,6 +312,10 @@ impl Core {
                 return Err(damage.clone());
             }
             self.check_writable()?;
+            if given_up() {
+                background.job = None;
+                return Ok(());
+            }
             self.merge_some(background, false)?;
             self.free_retired();
         }

@@ -216,6 +216,7 @@ impl Core {
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.seal()?;
         let last = self.commit.lock().last.0;
+        let call = self.interrupts.watch();
         loop {
             let version = self.version.pin(&epoch::pin());
             if version.memtables.first().is_none_or(|oldest| oldest.file.number > last) {
@@ -224,6 +225,7 @@ impl Core {
             drop(version);
             self.check_writable()?;
             self.wait_for_flush()?;
+            call.check()?;
         }
     }
 

@@ -35,6 +35,7 @@ pub mod doubt;
 pub mod durable;
 pub mod flush;
 pub mod handle;
+mod interrupt;
 pub mod output;
 pub mod picking;
 pub mod pressure;
@@ -69,6 +70,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, Once
 use crate::table::Io;
 use crate::version::Version;
 use commit::Commit;
+use interrupt::Interrupts;
 use reserve::Reserve;
 use scans::Scans;
 use segments::Spare;
@@ -120,6 +122,7 @@ pub struct Core {
     pub(crate) room: Room,
     pub(crate) scans: Scans,
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
+    pub(crate) interrupts: Interrupts,
     pub(crate) spare: Mutex<Spare>,
     pub(crate) reserve: Mutex<Reserve>,
     pub(crate) syncing: Mutex<durable::Syncing>,
@@ -221,6 +224,7 @@ impl Core {
             room: Room::default(),
             scans: Scans::default(),
             compacting: Mutex::default(),
+            interrupts: Interrupts::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
             reserve: Mutex::default(),
             syncing: Mutex::default(),

@@ -218,7 +218,8 @@ impl Core {
     #[cold]
     pub(crate) fn wait_for_room(&self) -> Result<()> {
         let start = self.env.now();
-        let waited = self.make_room_by_flush();
+        let call = self.interrupts.watch();
+        let waited = self.make_room_by_flush().and_then(|()| call.check());
         // Relaxed: statistics.
         self.counters.stalls.fetch_add(1, Ordering::Relaxed);
         let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;

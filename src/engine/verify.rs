@@ -18,6 +18,7 @@ impl Core {
     /// Reads everything that the store holds now and checks it; the first damage is the error. Writers are not held up.
     pub(crate) fn verify(&self) -> Result<Verified> {
         self.check_open()?;
+        let call = self.interrupts.watch();
         // What leaves the store meanwhile stays until this has read it: the version is held.
         let (version, logs) = self.written_logs();
         let tables: BTreeMap<u64, _> =
@@ -33,6 +34,7 @@ impl Core {
                 false => self.read_file(&file.path, end)?,
             };
             self.verify_log(&file, &bytes, &mut seen)?;
+            call.check()?;
         }
         for table in tables {
             let path = &table.file().path;
@@ -40,7 +42,7 @@ impl Core {
             // A close takes away what left the store meanwhile.
             self.check_open()?;
             let read = read.ok_or_else(|| Error::on(ErrorKind::Corruption, path, "the table is gone"))?;
-            let (records, bytes) = table.verify(&*read)?;
+            let (records, bytes) = table.verify(&*read, &|| call.check())?;
             seen.files += 1;
             seen.records += records;
             seen.bytes += bytes;

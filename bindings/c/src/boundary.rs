@@ -131,6 +131,7 @@ fn status_of(kind: ErrorKind) -> kvs_status {
         ErrorKind::Poisoned => KVS_E_POISONED,
         ErrorKind::Forked => KVS_E_FORKED,
         ErrorKind::WouldBlock => KVS_E_WOULD_BLOCK,
+        ErrorKind::Interrupted => KVS_E_INTERRUPTED,
         // `Internal`, and kinds that this file does not know yet: a bug in kvs either way.
         _ => KVS_E_PANIC,
     }

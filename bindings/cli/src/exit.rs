@@ -88,6 +88,7 @@ fn meaning(kind: ErrorKind) -> (Exit, &'static str) {
         NewerFormat => (Exit::Corrupt, "use the newer kvs that wrote it"),
         Locked => (Exit::Locked, "or try again later"),
         WouldBlock => (Exit::Locked, "try again later"),
+        Interrupted => (Exit::Io, "run the command again"),
         NoMemory => (Exit::Io, "give the process more memory"),
         Closed | Forked | Internal => (Exit::Io, "this is a bug in kvs, please report it"),
         _ => (Exit::Io, "see the message"),
@@ -105,7 +106,7 @@ mod tests {
         let table = [
             (Exit::Missing, &[NotADatabase][..]),
             (Exit::Usage, &[InvalidArgument, TooLarge]),
-            (Exit::Io, &[Io, ReadOnly, NoSpace, Poisoned, Closed, Forked, Internal]),
+            (Exit::Io, &[Io, ReadOnly, NoSpace, Poisoned, Closed, Forked, Interrupted, Internal]),
             (Exit::Corrupt, &[Corruption, NewerFormat]),
             (Exit::Locked, &[Locked, WouldBlock]),
         ];
