@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench loom header clean-demo
+.PHONY: all demo test lint bench instructions loom header clean-demo
 
 all:
 	$(CARGO) build --release
@@ -32,6 +32,10 @@ loom:
 bench:
 	$(CARGO) bench --bench memory_map
 	$(CARGO) bench --bench sustained
+
+# What the hot paths cost in instructions, against what is known: the same on every machine. Needs valgrind.
+instructions:
+	$(CARGO) bench --bench instructions
 
 # After a change of the C interface: writes include/kvs.h and the symbol list anew.
 header:
