@@ -180,6 +180,7 @@ impl Index {
     ///
     /// `is_key` is asked about every entry with the same 16-bit tag on the key's path: mostly just the
     /// right one. Takes no lock and allocates nothing.
+    #[inline(always)]
     pub fn find<E>(
         &self,
         hash: u64,

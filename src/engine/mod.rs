@@ -311,7 +311,7 @@ impl Core {
     }
 
     /// The record at `address`, not verified.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record<'g>(&'g self, address: Address, guard: &'g Guard) -> Result<(&'g File, Bytes<'g>, Header)> {
         let Some(file) = self.files.get(address.slot(), guard) else {
             return Err(Error::new(

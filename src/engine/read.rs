@@ -88,20 +88,52 @@ impl<'g> Located<'g> {
 }
 
 impl Core {
-    /// The newest put of `key` that a reader at `snapshot`, or now, sees.
-    #[inline]
+    /// Puts the newest put of `key` that a reader at `snapshot`, or now, sees, into `found`, which is empty.
+    ///
+    /// A `Located` is large: it is made where the caller wants it, and handed on by no return value on the way that nearly all reads take.
+    #[inline(always)]
     pub(crate) fn locate<'g>(
         &'g self,
         key: &[u8],
         snapshot: Option<Seq>,
         guard: &'g Guard,
-    ) -> Result<Option<Located<'g>>> {
+        found: &mut Option<Located<'g>>,
+    ) -> Result<()> {
         let key_hash = coding::hash_seeded(key, self.hash_seed);
+        let version = self.version.load(guard);
+        // Acquire pairs with the Release in the commit: everything up to this number is in the index.
+        let seq = snapshot.unwrap_or_else(|| self.visible.load(Ordering::Acquire));
+        self.probe(key, key_hash, guard, found)?;
+        match found {
+            Some(newest) if newest.seq() <= seq && version.ranges.is_empty() => {
+                if newest.header.kind != Kind::Put {
+                    *found = None;
+                }
+                return Ok(());
+            }
+            None if !version.uncovered => return Ok(()),
+            _ => {}
+        }
+        *found = self.locate_whole(key, key_hash, snapshot, guard)?;
+        Ok(())
+    }
+
+    /// All of the protocol, from its beginning.
+    #[cold]
+    fn locate_whole<'g>(
+        &'g self,
+        key: &[u8],
+        key_hash: u64,
+        snapshot: Option<Seq>,
+        guard: &'g Guard,
+    ) -> Result<Option<Located<'g>>> {
         let seq = Cell::new(0);
         let probe = || {
             // Acquire pairs with the Release in the commit: everything up to this number is in the index.
             let mut at = snapshot.unwrap_or_else(|| self.visible.load(Ordering::Acquire));
-            let located = match self.probe(key, key_hash, guard)? {
+            let mut newest = None;
+            self.probe(key, key_hash, guard, &mut newest)?;
+            let located = match newest {
                 Some(newest) => Some(self.settle(newest, key, key_hash, snapshot, &mut at, guard)?),
                 None => None,
             };
@@ -122,8 +154,7 @@ impl Core {
 
     /// Step 3, and the verification of what it found.
     #[inline(always)]
-    fn probe<'g>(&'g self, key: &[u8], key_hash: u64, guard: &'g Guard) -> Result<Option<Located<'g>>> {
-        let mut found = None;
+    fn probe<'g>(&'g self, key: &[u8], key_hash: u64, guard: &'g Guard, found: &mut Option<Located<'g>>) -> Result<()> {
         self.index.find(key_hash, guard, |address| {
             let (file, bytes, header) = self.record(address, guard)?;
             let offset = address.offset();
@@ -132,13 +163,11 @@ impl Core {
                 file.check(&bytes, &header, offset)?;
                 return Ok::<bool, Error>(false);
             }
-            found = Some(Located { file, holder: Holder::Slot(address.slot()), bytes, header, offset });
+            file.check_hashed(&bytes, &header, key_hash, offset)?;
+            *found = Some(Located { file, holder: Holder::Slot(address.slot()), bytes, header, offset });
             Ok(true)
         })?;
-        if let Some(located) = &found {
-            located.check(key_hash)?;
-        }
-        Ok(found)
+        Ok(())
     }
 
     /// Steps 5 to 8: the version at `seq`, given the newest one.
@@ -258,14 +287,18 @@ impl Core {
     ) -> Result<Option<R>> {
         self.check_open()?;
         let guard = epoch::pin();
-        Ok(self.locate(key, snapshot, &guard)?.map(|located| with(&located)))
+        let mut found = None;
+        self.locate(key, snapshot, &guard, &mut found)?;
+        Ok(found.as_ref().map(with))
     }
 
     /// As `get`, and holds on to the value.
     pub(crate) fn get_pinned(&self, key: &[u8], snapshot: Option<Seq>) -> Result<Option<Value>> {
         self.check_open()?;
         let guard = epoch::pin();
-        let Some(located) = self.locate(key, snapshot, &guard)? else { return Ok(None) };
+        let mut found = None;
+        self.locate(key, snapshot, &guard, &mut found)?;
+        let Some(located) = found else { return Ok(None) };
         let (at, len) = (located.header.value_at(), located.header.value_len as usize);
         let file = match located.holder {
             Holder::Arc(file) => Some(Arc::clone(file)),

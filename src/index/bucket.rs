@@ -94,11 +94,11 @@ pub(super) struct Bucket {
 
 const _: () = assert!(cfg!(kvs_loom) || size_of::<Bucket>() == 64);
 
-/// The slots of a bucket at one time, and which of them concern a search: bit n of a mask is slot n.
+/// The slots of a bucket at one time, and which of them concern a search.
 pub(super) struct Scan {
     words: [u64; SLOTS],
+    /// Bit n is slot n: it has the right tag, or it is vacant and the tag is 0.
     matching: u32,
-    vacant: u32,
 }
 
 impl Scan {
@@ -121,8 +121,15 @@ impl Scan {
     /// The first vacant slot.
     #[inline]
     pub(super) fn vacant(&self) -> Option<usize> {
-        (self.vacant != 0).then(|| self.vacant.trailing_zeros() as usize)
+        let vacant = mask(&self.words, |word| word == 0);
+        (vacant != 0).then(|| vacant.trailing_zeros() as usize)
     }
+}
+
+/// Bit n says whether `is` holds for the n-th word.
+#[inline]
+fn mask(words: &[u64; SLOTS], is: impl Fn(u64) -> bool) -> u32 {
+    words.iter().rev().fold(0, |mask, word| mask << 1 | u32::from(is(*word)))
 }
 
 impl Bucket {
@@ -133,13 +140,8 @@ impl Bucket {
         let words = std::array::from_fn(|slot| self.slots[slot].load(order));
         // All tags before the first address, and without a branch, since nobody can predict which slot matches. Under
         // the lock, at 500,000 keys: 45 ns a search, home bucket prefetched; 54 with a branch for each slot.
-        let (mut matching, mut vacant) = (0, 0);
-        for (slot, word) in words.iter().enumerate() {
-            matching |= u32::from(word >> Address::BITS == bits.tag()) << slot;
-            vacant |= u32::from(*word == 0) << slot;
-        }
-        // A vacant slot looks like tag 0.
-        Scan { words, matching: matching & !vacant, vacant }
+        let tag = bits.tag() << Address::BITS;
+        Scan { words, matching: mask(&words, |word| (word ^ tag) >> Address::BITS == 0) }
     }
 
     /// For writers: the slot words with their numbers.
