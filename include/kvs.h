@@ -12,8 +12,9 @@
  * Ownership   What _new and _open make, the caller frees with the type's own _free, in any order.
  *             Handles are values, not addresses: a freed, foreign or wrong one gives KVS_E_BAD_HANDLE, never
  *             undefined behaviour, and freeing it again does nothing. Only kvs_free takes real memory.
- * Threads     Any thread may call anything. kvs_db, kvs_snapshot, kvs_options, kvs_error: any number at once.
- *             kvs_iter, kvs_batch: one at a time, else KVS_E_CONCURRENT. No function is async-signal-safe.
+ * Structs     Plain structs that the library fills come with their size, so that they can grow: give sizeof.
+ * Threads     Any thread may call anything. kvs_iter, kvs_batch: one thread at a time, else KVS_E_CONCURRENT; all other
+ *             types: any number at once. No function is async-signal-safe.
  * Fork        A child process must open the database anew: the parent's handles give KVS_E_FORKED, and freeing
  *             them does nothing.
  * Flags       Bits without a meaning must be 0, else KVS_E_INVALID.
@@ -193,6 +194,68 @@
 #define KVS_SYNC 1
 
 /**
+ * For writes: where the write would have to wait until a flush has made room, return KVS_E_WOULD_BLOCK
+ * instead, and write nothing.
+ */
+#define KVS_NO_WAIT 2
+
+/**
+ * For kvs_iter_fill: towards smaller keys.
+ */
+#define KVS_REVERSE 4
+
+/**
+ * For kvs_options_set_durability: what was acknowledged may be lost when the process dies.
+ */
+#define KVS_DURABILITY_NONE 0
+
+/**
+ * For kvs_options_set_durability: what was acknowledged survives the death of the process, not a power failure.
+ * The default.
+ */
+#define KVS_DURABILITY_PROCESS 1
+
+/**
+ * For kvs_options_set_durability: what was acknowledged survives a power failure.
+ */
+#define KVS_DURABILITY_SYNC 2
+
+/**
+ * Kinds of packed writes, for kvs_batch_append_packed: a put of a key and a value.
+ */
+#define KVS_PACKED_PUT 1
+
+/**
+ * See KVS_PACKED_PUT: a delete of a key. The value is empty.
+ */
+#define KVS_PACKED_DELETE 2
+
+/**
+ * See KVS_PACKED_PUT: a delete of all keys from the key (included) to the value (excluded).
+ */
+#define KVS_PACKED_DELETE_RANGE 3
+
+/**
+ * See KVS_PACKED_PUT: a delete of all keys from the key (included) on. The value is empty.
+ */
+#define KVS_PACKED_DELETE_FROM 4
+
+/**
+ * Which keys a kvs_left_out is about: nobody can tell. Any key may show a value from before, or be missing.
+ */
+#define KVS_KEYS_UNKNOWN 0
+
+/**
+ * Which keys a kvs_left_out is about: the one key low.
+ */
+#define KVS_KEYS_ONE 1
+
+/**
+ * Which keys a kvs_left_out is about: some, or none, of those from low (included) to high (excluded). NULL is an end that is not known.
+ */
+#define KVS_KEYS_BETWEEN 2
+
+/**
  * Puts and deletes to be applied in order, atomically. For one thread at a time; it may move between threads. A
  * second thread that comes at the same moment gets KVS_E_CONCURRENT. Belongs to no database: kvs_write says which.
  */
@@ -221,6 +284,24 @@ typedef struct kvs_iter kvs_iter;
 typedef struct kvs_options kvs_options;
 
 /**
+ * A value where it lies: in the log, in a table or in the block cache. Any number of threads may use it at once. It stays as it was and
+ * readable until it is freed, whatever is written, and after the database is closed and freed, too. Meanwhile the
+ * file that it lies in is kept: copy what is needed for long.
+ */
+typedef struct kvs_pin kvs_pin;
+
+/**
+ * What kvs_repair did. Any number of threads may use it at once. Nothing in it changes until it is freed.
+ */
+typedef struct kvs_report kvs_report;
+
+/**
+ * The values of many keys, as of one moment. Any number of threads may use it at once. The values are pinned as by
+ * kvs_get_pinned: readable until it is freed, whatever happens to the database.
+ */
+typedef struct kvs_results kvs_results;
+
+/**
  * The database as it was when the snapshot was made, whatever is written since. Any number of threads may use it at once.
  * While it lives, the space of what was overwritten since cannot be used again.
  */
@@ -230,6 +311,301 @@ typedef struct kvs_snapshot kvs_snapshot;
  * What a call came to: 0 is success, a positive number an ordinary outcome, a negative one an error.
  */
 typedef int32_t kvs_status;
+
+/**
+ * A database's numbers at one moment. Counters begin at each open; the rest is what is there now. Later versions add fields at the
+ * end and change none: see kvs_get_stats.
+ */
+typedef struct {
+    /**
+     * Records written: puts and deletes, alone or in batches.
+     */
+    uint64_t writes;
+    /**
+     * Commits: single writes and batches.
+     */
+    uint64_t commits;
+    /**
+     * Bytes of keys and values written.
+     */
+    uint64_t user_bytes_written;
+    /**
+     * Bytes of frames written to the log.
+     */
+    uint64_t log_bytes_written;
+    /**
+     * Bytes of tables written by flushes.
+     */
+    uint64_t flush_bytes_written;
+    /**
+     * Bytes of tables written by merges.
+     */
+    uint64_t merge_bytes_written;
+    /**
+     * Bytes of records read by merges.
+     */
+    uint64_t merge_bytes_read;
+    /**
+     * fdatasyncs of log segments.
+     */
+    uint64_t syncs;
+    /**
+     * Segments taken into use.
+     */
+    uint64_t rotations;
+    /**
+     * Segments that were made of the file of an earlier one.
+     */
+    uint64_t segments_refilled;
+    /**
+     * Flushes.
+     */
+    uint64_t flushes;
+    /**
+     * Merges that came to their end.
+     */
+    uint64_t merges;
+    /**
+     * Steps of merges: one table each.
+     */
+    uint64_t merge_steps;
+    /**
+     * Writes that had to wait for a flush.
+     */
+    uint64_t stalls;
+    /**
+     * How long they waited, in nanoseconds.
+     */
+    uint64_t stall_nanos;
+    /**
+     * Writes that were slowed down because the log filled faster than it was flushed.
+     */
+    uint64_t delays;
+    /**
+     * How long they were, in nanoseconds.
+     */
+    uint64_t delay_nanos;
+    /**
+     * Iterators made.
+     */
+    uint64_t iterators;
+    /**
+     * Records that iterators stepped over: older versions, tombstones, and what range deletes hide. Told by an iterator now and
+     * then, and when it ends.
+     */
+    uint64_t records_skipped;
+    /**
+     * The newest write that readers see.
+     */
+    uint64_t visible_seq;
+    /**
+     * The newest write known to survive power loss.
+     */
+    uint64_t durable_seq;
+    /**
+     * The newest write that is in tables.
+     */
+    uint64_t flushed_seq;
+    /**
+     * Distinct keys in the point index, deleted ones included.
+     */
+    uint64_t index_keys;
+    /**
+     * Tables of which the point index has every key.
+     */
+    uint64_t covered_tables;
+    /**
+     * Live snapshots.
+     */
+    uint64_t snapshots;
+    /**
+     * The sequence number of the oldest live snapshot; 0 if there is none.
+     */
+    uint64_t oldest_snapshot_seq;
+    /**
+     * How long ago the oldest live snapshot was made, in milliseconds; 0 if there is none.
+     */
+    uint64_t oldest_snapshot_age_millis;
+    /**
+     * Bytes of records that merges kept only for snapshots.
+     */
+    uint64_t snapshot_held_bytes;
+    /**
+     * Range deletes that may still hide something.
+     */
+    uint64_t range_deletes;
+    /**
+     * Log segments that are not in tables.
+     */
+    uint64_t segments;
+    /**
+     * Bytes of the log: published bytes of those segments.
+     */
+    uint64_t log_bytes;
+    /**
+     * Bytes that those segments' files occupy.
+     */
+    uint64_t log_bytes_allocated;
+    /**
+     * Runs of tables.
+     */
+    uint64_t runs;
+    /**
+     * Tables.
+     */
+    uint64_t tables;
+    /**
+     * Bytes of the tables' files.
+     */
+    uint64_t table_bytes;
+    /**
+     * Bytes in tables that a merge could give back: overwritten, deleted and merged-away records, and tombstones.
+     */
+    uint64_t dead_bytes;
+    /**
+     * Files that left the store and that a reader still holds.
+     */
+    uint64_t leaving_files;
+    /**
+     * Bytes of those.
+     */
+    uint64_t leaving_bytes;
+    /**
+     * Bytes of the file that keeps room for deletes, flushes and merges on a full disk.
+     */
+    uint64_t reserve_bytes;
+    /**
+     * Anonymous memory of the point index, in bytes.
+     */
+    uint64_t index_bytes;
+    /**
+     * Anonymous memory of the sorted order of segments, in bytes.
+     */
+    uint64_t order_bytes;
+    /**
+     * Anonymous memory of the tables' fences, in bytes.
+     */
+    uint64_t fence_bytes;
+    /**
+     * Memory of the block cache, in bytes.
+     */
+    uint64_t cache_bytes;
+    /**
+     * Blocks that were in the cache.
+     */
+    uint64_t cache_hits;
+    /**
+     * Blocks that were not.
+     */
+    uint64_t cache_misses;
+    /**
+     * 1 if writes are refused because of an earlier failure.
+     */
+    uint64_t poisoned;
+    /**
+     * 1 if merges have stopped because of damage.
+     */
+    uint64_t merges_stopped;
+} kvs_stats;
+
+/**
+ * What kvs_verify looked at. Later versions add fields at the end.
+ */
+typedef struct {
+    /**
+     * Files read.
+     */
+    uint64_t files;
+    /**
+     * Records whose every byte was checked.
+     */
+    uint64_t records;
+    /**
+     * Bytes read.
+     */
+    uint64_t bytes;
+} kvs_verified;
+
+/**
+ * What kvs_repair did, in numbers. Later versions add fields at the end.
+ */
+typedef struct {
+    /**
+     * Keys in the new database.
+     */
+    uint64_t keys;
+    /**
+     * Bytes of these keys and their values.
+     */
+    uint64_t bytes;
+    /**
+     * Files that were read.
+     */
+    uint64_t files;
+    /**
+     * How much was left out, for kvs_report_left_out. 0: the new database holds exactly what the old one held.
+     */
+    uint64_t left_out;
+    /**
+     * How many warnings there are, for kvs_report_warning: damage by which nothing was lost, and what else one should know.
+     */
+    uint64_t warnings;
+} kvs_repaired;
+
+/**
+ * Something that is not in the new database although it may have been in the old one. The pointers are borrowed: valid until the report
+ * is freed. Later versions add fields at the end.
+ */
+typedef struct {
+    /**
+     * The file that it was in: bytes of a path, then a NUL byte.
+     */
+    const char *file;
+    /**
+     * Its first byte there.
+     */
+    uint64_t from;
+    /**
+     * Behind its last byte.
+     */
+    uint64_t to;
+    /**
+     * Why, for people to read: UTF-8, then a NUL byte.
+     */
+    const char *why;
+    /**
+     * Which keys it may have changed: KVS_KEYS_UNKNOWN, KVS_KEYS_ONE or KVS_KEYS_BETWEEN.
+     */
+    uint64_t keys;
+    /**
+     * See keys; NULL if there is none.
+     */
+    const uint8_t *low;
+    /**
+     * Bytes of low.
+     */
+    size_t low_len;
+    /**
+     * See keys; NULL if there is none.
+     */
+    const uint8_t *high;
+    /**
+     * Bytes of high.
+     */
+    size_t high_len;
+    /**
+     * How many records it has; UINT64_MAX if that is not known.
+     */
+    uint64_t records;
+    /**
+     * The sequence number of its first write; 0 if that is not known.
+     */
+    uint64_t first_sequence;
+    /**
+     * The sequence number of its last write; 0 if that is not known.
+     */
+    uint64_t last_sequence;
+} kvs_left_out;
 
 #ifdef __cplusplus
 extern "C" {
@@ -298,6 +674,80 @@ kvs_status kvs_options_set(kvs_options *options,
                            kvs_error **err);
 
 /**
+ * Sets the option create: 1, make the database if there is none (the default); 0, do not. KVS_E_INVALID for another number.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_create(kvs_options *options,
+                                  uint32_t on,
+                                  kvs_error **err);
+
+/**
+ * Sets the option read_only: 1, open without writing a byte, beside other readers but not beside a writer; 0, open to write
+ * (the default). KVS_E_INVALID for another number.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_read_only(kvs_options *options,
+                                     uint32_t on,
+                                     kvs_error **err);
+
+/**
+ * Sets the option in_memory: 1, keep everything in memory and nothing on disk, the path of kvs_open is NULL then; 0, on disk
+ * (the default). KVS_E_INVALID for another number.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_in_memory(kvs_options *options,
+                                     uint32_t on,
+                                     kvs_error **err);
+
+/**
+ * Sets the option durability, what a write without KVS_SYNC survives: KVS_DURABILITY_NONE, KVS_DURABILITY_PROCESS or
+ * KVS_DURABILITY_SYNC. KVS_E_INVALID for another number.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_durability(kvs_options *options,
+                                      uint32_t durability,
+                                      kvs_error **err);
+
+/**
+ * Sets the option cache_bytes: bytes of the block cache, where tables are read by position.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_cache_bytes(kvs_options *options,
+                                       uint64_t bytes,
+                                       kvs_error **err);
+
+/**
+ * Sets the option memory_bytes_max: memory for segments, cache and point index, in bytes.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_memory_bytes_max(kvs_options *options,
+                                            uint64_t bytes,
+                                            kvs_error **err);
+
+/**
+ * Sets the option memtable_bytes_max: bytes of log that are not in tables yet; writes wait beyond. kvs_open refuses what is too
+ * small.
+ * Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_memtable_bytes_max(kvs_options *options,
+                                              uint64_t bytes,
+                                              kvs_error **err);
+
+/**
  * How many options there are, for kvs_option_info. Any thread.
  */
 KVS_API size_t kvs_option_count(void);
@@ -352,7 +802,8 @@ void kvs_free_db(kvs_db *db);
 
 /**
  * Sets a key to a value, both copied. Any bytes; a key of up to 64 KiB, a value of up to 1 GiB, both may be empty.
- * flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+ * flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+ * May wait for the disk.
  */
 KVS_API
 KVS_MUST_USE
@@ -365,7 +816,8 @@ kvs_status kvs_put(const kvs_db *db,
                    kvs_error **err);
 
 /**
- * Removes a key. KVS_OK whether it was there or not. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+ * Removes a key. KVS_OK whether it was there or not. flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+ * May wait for the disk.
  */
 KVS_API
 KVS_MUST_USE
@@ -378,7 +830,8 @@ kvs_status kvs_delete(const kvs_db *db,
 /**
  * Removes every key from start (included) to stop (excluded), whether there are any or not: one write, however many keys
  * those are. start NULL: from the first key; stop NULL: to the last; their lengths are 0 then. (non-NULL, 0) is the
- * empty key. If stop is not above start, nothing is removed. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+ * empty key. If stop is not above start, nothing is removed. flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+ * May wait for the disk.
  */
 KVS_API
 KVS_MUST_USE
@@ -475,6 +928,179 @@ kvs_status kvs_compact(const kvs_db *db,
                        kvs_error **err);
 
 /**
+ * Pins the value of a key: nothing is copied, whatever its size. snapshot may be NULL: the current value; with a
+ * snapshot, db may be NULL. On KVS_OK *data (never NULL) and *data_len are the value, borrowed: valid until the
+ * pin is freed. The caller frees *out with kvs_pin_free, before or after the database. KVS_NOT_FOUND if there is no such key.
+ * After anything but KVS_OK *out is NULL, and *data and *data_len are untouched. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_get_pinned(const kvs_db *db,
+                          const kvs_snapshot *snapshot,
+                          const uint8_t *key,
+                          size_t key_len,
+                          kvs_pin **out,
+                          const uint8_t **data,
+                          size_t *data_len,
+                          kvs_error **err);
+
+/**
+ * The value again: what kvs_get_pinned gave. Borrowed until the pin is freed. Any thread.
+ */
+KVS_API KVS_MUST_USE kvs_status kvs_pin_data(const kvs_pin *pin, const uint8_t **data, size_t *data_len);
+
+/**
+ * Frees a pin; what it lent is not to be touched any more. NULL, or a pin freed before: nothing happens.
+ */
+KVS_API void kvs_pin_free(kvs_pin *pin);
+
+/**
+ * Looks up many keys, all as of one moment. keys holds all of them, back to back: number i begins where number i - 1 ends, the first
+ * at 0, and ends before the byte key_ends[i]; the last ends at keys_len. key_ends has count numbers. Up to 1048576 keys.
+ * snapshot may be NULL: now; with a snapshot, db may be NULL. The caller frees *out with kvs_results_free, before or after
+ * the database; kvs_results_get tells of each key. On failure *out is NULL. A missing key is no failure. KVS_E_INVALID: a key
+ * ends before it begins, or behind keys_len, or the last one elsewhere. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_multi_get(const kvs_db *db,
+                         const kvs_snapshot *snapshot,
+                         const uint8_t *keys,
+                         size_t keys_len,
+                         const size_t *key_ends,
+                         size_t count,
+                         kvs_results **out,
+                         kvs_error **err);
+
+/**
+ * How many keys were asked for; 0 for NULL and for what is freed or of another type. Any thread.
+ */
+KVS_API size_t kvs_results_count(const kvs_results *results);
+
+/**
+ * The value of key number i. KVS_OK: *data (never NULL) and *data_len are set, borrowed until the results are freed.
+ * KVS_NOT_FOUND: there was no such key, nothing is set. KVS_E_INVALID if i is kvs_results_count() or more. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_results_get(const kvs_results *results,
+                           size_t i,
+                           const uint8_t **data,
+                           size_t *data_len);
+
+/**
+ * Frees results; what they lent is not to be touched any more. NULL, or results freed before: nothing happens.
+ */
+KVS_API
+void kvs_results_free(kvs_results *results);
+
+/**
+ * Sets the caller's struct: as much of it as the caller was compiled with. out_size is sizeof(kvs_stats): a program that was compiled with
+ * an older header passes a smaller one and gets the fields that it knows; of a newer header, fields that the library does
+ * not know become 0. KVS_E_INVALID if out_size is below 8. On failure nothing is set. Any thread. Not for every call in a hot loop: it
+ * takes the lock of writers for a moment.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_get_stats(const kvs_db *db,
+                         kvs_stats *out,
+                         size_t out_size,
+                         kvs_error **err);
+
+/**
+ * Something about the database as text, by name:
+ *
+ * "properties": these names, a line each; "stats": a line "name value" for each number of kvs_stats, and the three
+ * amplifications; "stats.json": the same as one JSON object; "stats." and a name, such as "stats.tables": that number alone;
+ * "path": the directory, empty in memory; "version": the library's version.
+ *
+ * *out is a new buffer, which the caller frees with kvs_free; a NUL byte stands behind its *out_len bytes. On failure *out is
+ * NULL. KVS_E_INVALID: there is no such property, the message lists what there is. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_property(const kvs_db *db,
+                        const char *name,
+                        uint8_t **out,
+                        size_t *out_len,
+                        kvs_error **err);
+
+/**
+ * Reads every live byte of every file of the database and checks it against its checksum, beside everything else that goes on. KVS_OK:
+ * all is good, and *out tells how much that was. KVS_E_CORRUPTION: the first damage that was met, the message names the
+ * file and the offset; kvs_repair saves what is good. out_size is sizeof(kvs_verified), as for kvs_get_stats. flags: 0. Any thread.
+ * Takes as long as reading all files does.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_verify(const kvs_db *db,
+                      uint32_t flags,
+                      kvs_verified *out,
+                      size_t out_size,
+                      kvs_error **err);
+
+/**
+ * Writes what is provably good of the damaged database in the directory path to a new one in the directory new_path, which must
+ * not exist or be empty, and says what it left out. A value is kept if its checksums prove it and if nothing that is
+ * lost may have been newer. The old directory is only read; nobody may have it open to write. options are those of the new database
+ * and may be NULL: all defaults; in_memory must not be set. Afterwards the new database is verified, durable and closed.
+ * The caller frees *out with kvs_report_free. On failure *out is NULL and there is no new database. KVS_OK does not mean that
+ * nothing was lost: kvs_report_summary tells. Paths as for kvs_open. Any thread. Takes as long as reading all files twice does.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_repair(const char *path,
+                      const char *new_path,
+                      const kvs_options *options,
+                      kvs_report **out,
+                      kvs_error **err);
+
+/**
+ * The report in numbers. out_size is sizeof(kvs_repaired), as for kvs_get_stats. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_report_summary(const kvs_report *report,
+                              kvs_repaired *out,
+                              size_t out_size);
+
+/**
+ * All of the report for people to read, a line for each thing, then a NUL byte. Borrowed: valid until the report is freed. The
+ * wording may change at any time. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_report_text(const kvs_report *report,
+                           const char **text);
+
+/**
+ * What was left out, number i. out_size is sizeof(kvs_left_out), as for kvs_get_stats. KVS_E_INVALID if i is not below the left_out
+ * of kvs_report_summary. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_report_left_out(const kvs_report *report,
+                               size_t i,
+                               kvs_left_out *out,
+                               size_t out_size);
+
+/**
+ * Warning number i, for people to read, then a NUL byte. Borrowed: valid until the report is freed. KVS_E_INVALID if i is not below the
+ * warnings of kvs_report_summary. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_report_warning(const kvs_report *report,
+                              size_t i,
+                              const char **text);
+
+/**
+ * Frees a report; what it lent is not to be touched any more. NULL, or a report freed before: nothing happens.
+ */
+KVS_API
+void kvs_report_free(kvs_report *report);
+
+/**
  * Makes an empty batch. The caller frees *out with kvs_batch_free. On failure *out is NULL.
  */
 KVS_API KVS_MUST_USE kvs_status kvs_batch_new(kvs_batch **out);
@@ -510,6 +1136,27 @@ kvs_status kvs_batch_delete_range(kvs_batch *batch,
                                   size_t stop_len);
 
 /**
+ * Adds writes from their packed form, for languages in which one call is cheaper than many. One after the other, each is:
+ *
+ * 1 byte: KVS_PACKED_PUT, KVS_PACKED_DELETE, KVS_PACKED_DELETE_RANGE or KVS_PACKED_DELETE_FROM;
+ * 4 bytes: the length of the key; 4 bytes: the length of the value, both little-endian; the key; the value.
+ *
+ * Nothing is aligned. All of it is added, or nothing: KVS_E_INVALID (the error says at which byte) if it is not of this form,
+ * KVS_E_TOO_LARGE as for kvs_batch_put. Up to 4 GiB in one call. Copied.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_batch_append_packed(kvs_batch *batch,
+                                   const uint8_t *writes,
+                                   size_t writes_len,
+                                   kvs_error **err);
+
+/**
+ * How many bytes of keys and values the batch holds; 0 if it is NULL, freed or in use by another thread.
+ */
+KVS_API size_t kvs_batch_bytes(const kvs_batch *batch);
+
+/**
  * How many writes the batch holds; 0 if it is NULL, freed or in use by another thread.
  */
 KVS_API size_t kvs_batch_count(const kvs_batch *batch);
@@ -521,7 +1168,7 @@ KVS_API kvs_status kvs_batch_clear(kvs_batch *batch);
 
 /**
  * Applies the batch to a database: all of it or, on failure, nothing. The batch stays as it is, to be written
- * again, cleared or freed. flags: 0 or KVS_SYNC. May wait for the disk.
+ * again, cleared or freed. flags: 0, or KVS_SYNC and KVS_NO_WAIT. May wait for the disk.
  */
 KVS_API
 KVS_MUST_USE
@@ -540,6 +1187,16 @@ KVS_API void kvs_batch_free(kvs_batch *batch);
  * database. On failure *out is NULL. Any thread.
  */
 KVS_API KVS_MUST_USE kvs_status kvs_snapshot_new(const kvs_db *db, kvs_snapshot **out, kvs_error **err);
+
+/**
+ * The number of the last write that the snapshot sees; writes are numbered from 1 in the order in which they became visible, each
+ * put and each delete of a batch by itself. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_snapshot_sequence(const kvs_snapshot *snapshot,
+                                 uint64_t *out,
+                                 kvs_error **err);
 
 /**
  * Frees a snapshot; iterators made from it go on. NULL, or a snapshot freed before: nothing happens.
@@ -564,6 +1221,19 @@ kvs_status kvs_iter_new(const kvs_db *db,
                         uint32_t flags,
                         kvs_iter **out,
                         kvs_error **err);
+
+/**
+ * Makes an iterator over the keys that begin with prefix; of an empty prefix, over all. Copied. Otherwise as kvs_iter_new.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_iter_new_prefix(const kvs_db *db,
+                               const kvs_snapshot *snapshot,
+                               const uint8_t *prefix,
+                               size_t prefix_len,
+                               uint32_t flags,
+                               kvs_iter **out,
+                               kvs_error **err);
 
 /**
  * Moves to the first entry of the range. KVS_OK, or KVS_END if there is none.
@@ -624,6 +1294,30 @@ kvs_status kvs_iter_item(const kvs_iter *iter,
                          size_t *key_len,
                          const uint8_t **value,
                          size_t *value_len);
+
+/**
+ * Puts the entry that the iterator stands on, and those that follow, into the caller's buffer, as many as fit: one call where a
+ * foreign language would pay for many. If it stands on none it is moved first, as by kvs_iter_next. With the flag KVS_REVERSE
+ * the direction is that of kvs_iter_prev. One after the other, each entry is:
+ *
+ * 4 bytes: the length of the key; 4 bytes: the length of the value, both little-endian; the key; the value.
+ *
+ * Nothing is aligned. Afterwards the iterator stands on the first entry that was not put, so that the next call goes on there: call
+ * until KVS_END. KVS_OK: *items (1 to max_items) entries were put, *used bytes. KVS_END: there are no more, nothing was put.
+ * KVS_E_BUFFER: not even one fits, nothing was put and *used is what it needs; *items is untouched. An error that is met
+ * after some entries were put is told by the next call, if that is not a seek. max_items must not be 0.
+ * buffer may be NULL if capacity is 0.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_iter_fill(kvs_iter *iter,
+                         uint8_t *buffer,
+                         size_t capacity,
+                         size_t max_items,
+                         uint32_t flags,
+                         size_t *items,
+                         size_t *used,
+                         kvs_error **err);
 
 /**
  * Frees an iterator, after waiting for a call that uses it. NULL, or an iterator freed before: nothing happens.

@@ -1,9 +1,11 @@
 //! Batches: writes that become visible, and survive, together or not at all.
 
-use engine::{BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX};
+use std::ops::Bound;
 
-use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, key, range, refused, value};
-use crate::db::{durability, kvs_db};
+use engine::{BATCH_BYTES_MAX, Batch, Error, ErrorKind, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+
+use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, key, packed, range, refused, value};
+use crate::db::{How, kvs_db};
 use crate::error::kvs_error;
 use crate::fork;
 use crate::objects::{BATCHES, core, free, handle, opaque};
@@ -90,6 +92,113 @@ pub unsafe extern "C" fn kvs_batch_delete_range(
     })
 }
 
+/// Adds writes from their packed form, for languages in which one call is cheaper than many. One after the other, each is:
+///
+/// 1 byte: KVS_PACKED_PUT, KVS_PACKED_DELETE, KVS_PACKED_DELETE_RANGE or KVS_PACKED_DELETE_FROM;
+/// 4 bytes: the length of the key; 4 bytes: the length of the value, both little-endian; the key; the value.
+///
+/// Nothing is aligned. All of it is added, or nothing: KVS_E_INVALID (the error says at which byte) if it is not of this form,
+/// KVS_E_TOO_LARGE as for kvs_batch_put. Up to 4 GiB in one call. Copied.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_batch_append_packed(
+    batch: *mut kvs_batch,
+    writes: *const u8,
+    writes_len: usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_batch_append_packed", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C1.
+        let writes = unsafe { packed("writes", writes, writes_len) }?;
+        with(batch, |batch| {
+            // All are looked at before the first is added.
+            let mut more = 0;
+            for write in Unpacked::of(writes) {
+                let Packed { kind, key, value } = write?;
+                more += key.len() + if kind == KVS_PACKED_DELETE_FROM { KEY_BYTES_MAX + 1 } else { value.len() };
+            }
+            room(batch, more)?;
+            for write in Unpacked::of(writes) {
+                let Packed { kind, key, value } = write?;
+                let from = Bound::Included(key);
+                match kind {
+                    KVS_PACKED_PUT => batch.put(key, value),
+                    KVS_PACKED_DELETE => batch.delete(key),
+                    KVS_PACKED_DELETE_RANGE => batch.delete_range::<&[u8]>((from, Bound::Excluded(value))),
+                    _ => batch.delete_range::<&[u8]>((from, Bound::Unbounded)),
+                };
+            }
+            Ok(KVS_OK)
+        })
+    })
+}
+
+/// One write of the packed form, its kind and its lengths checked.
+struct Packed<'a> {
+    kind: u8,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+/// Kind and two lengths.
+const PACKED_HEAD_BYTES: usize = 9;
+
+/// The writes of a packed form. Ends with the first that is none.
+struct Unpacked<'a> {
+    all: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Unpacked<'a> {
+    fn of(all: &'a [u8]) -> Unpacked<'a> {
+        Unpacked { all, at: 0 }
+    }
+
+    fn take(&mut self) -> Outcome<Packed<'a>> {
+        let malformed =
+            |kind, what: &str| Fail::from(Error::new(kind, format!("the write at byte {} {what}", self.at)));
+        let invalid = |what| malformed(ErrorKind::InvalidArgument, what);
+        let rest = &self.all[self.at..];
+        let Some((head, body)) = rest.split_first_chunk::<PACKED_HEAD_BYTES>() else {
+            return Err(invalid("ends within its kind and lengths"));
+        };
+        let [kind, a, b, c, d, e, f, g, h] = *head;
+        let (key_len, value_len) =
+            (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize);
+        let value_bytes_max = match kind {
+            KVS_PACKED_PUT => VALUE_BYTES_MAX,
+            KVS_PACKED_DELETE_RANGE => KEY_BYTES_MAX,
+            KVS_PACKED_DELETE | KVS_PACKED_DELETE_FROM if value_len == 0 => 0,
+            KVS_PACKED_DELETE | KVS_PACKED_DELETE_FROM => return Err(invalid("is a delete and has a value")),
+            _ => return Err(invalid("is of no known kind")),
+        };
+        if key_len > KEY_BYTES_MAX || value_len > value_bytes_max {
+            return Err(malformed(ErrorKind::TooLarge, "has a key or a value that is too long"));
+        }
+        let Some((bytes, _)) = body.split_at_checked(key_len + value_len) else {
+            return Err(invalid("ends within its key or value"));
+        };
+        self.at += PACKED_HEAD_BYTES + bytes.len();
+        let (key, value) = bytes.split_at(key_len);
+        Ok(Packed { kind, key, value })
+    }
+}
+
+impl<'a> Iterator for Unpacked<'a> {
+    type Item = Outcome<Packed<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.at < self.all.len()).then(|| self.take())
+    }
+}
+
+/// How many bytes of keys and values the batch holds; 0 if it is NULL, freed or in use by another thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvs_batch_bytes(batch: *const kvs_batch) -> usize {
+    call_or("kvs_batch_bytes", 0, || with(batch, |batch| Ok(batch.byte_len())).unwrap_or(0))
+}
+
 /// How many writes the batch holds; 0 if it is NULL, freed or in use by another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvs_batch_count(batch: *const kvs_batch) -> usize {
@@ -108,7 +217,7 @@ pub extern "C" fn kvs_batch_clear(batch: *mut kvs_batch) -> kvs_status {
 }
 
 /// Applies the batch to a database: all of it or, on failure, nothing. The batch stays as it is, to be written
-/// again, cleared or freed. flags: 0 or KVS_SYNC. May wait for the disk.
+/// again, cleared or freed. flags: 0, or KVS_SYNC and KVS_NO_WAIT. May wait for the disk.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kvs_write(
@@ -119,13 +228,10 @@ pub unsafe extern "C" fn kvs_write(
 ) -> kvs_status {
     // SAFETY: C2.
     call("kvs_write", unsafe { ErrorOut::new(err) }, || {
-        let durability = durability(flags)?;
+        let how = How::of(flags)?;
         let core = core(db)?;
         with(batch, |batch| {
-            core.write(|db| match durability {
-                None => db.write(batch),
-                Some(durability) => db.write_with(batch, durability),
-            })?;
+            core.write(|db| how.write(db, batch))?;
             Ok(KVS_OK)
         })
     })

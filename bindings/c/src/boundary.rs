@@ -264,6 +264,106 @@ unsafe fn bytes<'a>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
+/// Numbers that must be there unless there are none of them: copied, since C's array may be anywhere.
+///
+/// # Safety
+/// `pointer` is NULL or readable for `count` numbers, as C1 has it.
+pub(crate) unsafe fn sizes(what: &'static str, pointer: *const usize, count: usize) -> Outcome<Vec<usize>> {
+    if pointer.is_null() && count != 0 {
+        return Err(Fail::Here(KVS_E_INVALID, what, "is NULL, but their number is not 0"));
+    }
+    // SAFETY: not NULL if there is an `i`; readable at each `i` below `count` by C1. Unaligned is allowed, as for out-pointers.
+    Ok((0..count).map(|i| unsafe { pointer.add(i).read_unaligned() }).collect())
+}
+
+/// Packed writes: NULL only if empty, refused before they are read if too long.
+///
+/// # Safety
+/// `(pointer, length)` obeys C1 for `'a`, which ends before the call returns.
+pub(crate) unsafe fn packed<'a>(what: &'static str, pointer: *const u8, length: usize) -> Outcome<&'a [u8]> {
+    // SAFETY: the caller's promise, handed on.
+    unsafe { bytes(what, pointer, length, PACKED_BYTES_MAX, "is longer than 4 GiB: give it in parts") }
+}
+
+/// What one call takes of packed writes or keys.
+const PACKED_BYTES_MAX: usize = 4 << 30;
+
+/// The caller's buffer, to be filled from its start: NULL only if it has no room.
+pub(crate) struct Buffer {
+    at: *mut u8,
+    room: usize,
+    used: usize,
+}
+
+impl Buffer {
+    /// # Safety
+    /// `(pointer, capacity)` obeys C2 until the call returns: NULL or writable for `capacity` bytes.
+    pub unsafe fn new(what: &'static str, pointer: *mut u8, capacity: usize) -> Outcome<Buffer> {
+        if pointer.is_null() && capacity != 0 {
+            return Err(Fail::Here(KVS_E_INVALID, what, "is NULL, but its capacity is not 0"));
+        }
+        Ok(Buffer { at: pointer, room: capacity, used: 0 })
+    }
+
+    /// How many bytes were put.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Puts all parts, one after the other, or nothing if they do not fit.
+    #[inline]
+    pub fn put(&mut self, parts: &[&[u8]]) -> bool {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        if total > self.room - self.used {
+            return false;
+        }
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            // SAFETY: `new` was promised C2: writable for `room` bytes until the call returns, and not NULL, since a part that
+            // is not empty has room. `used` plus all parts is at most `room`. No part overlaps the buffer: they lie in memory of the
+            // engine, or on this stack, into which the caller has no pointers that may be written through.
+            unsafe { self.at.add(self.used).copy_from_nonoverlapping(part.as_ptr(), part.len()) }
+            self.used += part.len();
+        }
+        true
+    }
+}
+
+/// A struct of the caller, of the size that the caller was compiled with: an older one is shorter than ours, a newer one longer.
+pub(crate) struct OutStruct<T: Copy> {
+    at: NonNull<u8>,
+    size: usize,
+    of: std::marker::PhantomData<T>,
+}
+
+/// No version of any struct will be larger: a size beyond it was never `sizeof` of one.
+const STRUCT_BYTES_MAX: usize = 4096;
+
+impl<T: Copy> OutStruct<T> {
+    /// # Safety
+    /// `pointer` is NULL or writable for `size` bytes, as C2 has it, until the call returns.
+    pub unsafe fn new(what: &'static str, pointer: *mut T, size: usize) -> Outcome<OutStruct<T>> {
+        let at = NonNull::new(pointer.cast()).ok_or(Fail::Here(KVS_E_INVALID, what, "is NULL"))?;
+        match size {
+            0..8 => Err(Fail::Here(KVS_E_INVALID, what, "has a size below its first field: give sizeof of the struct")),
+            8..=STRUCT_BYTES_MAX => Ok(OutStruct { at, size, of: std::marker::PhantomData }),
+            _ => Err(Fail::Here(KVS_E_TOO_LARGE, what, "has a size beyond 4096: give sizeof of the struct")),
+        }
+    }
+
+    /// Sets the fields that the caller knows; those that only the caller knows become 0.
+    pub fn set(&self, value: T) {
+        let known = self.size.min(size_of::<T>());
+        let at = self.at.as_ptr();
+        // SAFETY: `new` was promised C2: writable for `size` bytes until the call returns. `known` is at most `size` and at most what
+        // `value` has. `value` lies on this stack, apart from the caller's struct. As bytes, so that nothing is asked of alignment; that
+        // the structs have no padding is asserted beside each of them.
+        unsafe {
+            at.copy_from_nonoverlapping((&raw const value).cast::<u8>(), known);
+            at.add(known).write_bytes(0, self.size - known);
+        }
+    }
+}
+
 /// A string that must be there.
 ///
 /// # Safety

@@ -74,12 +74,12 @@ pub unsafe extern "C" fn kvs_open(
 }
 
 #[cfg(unix)]
-fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
+pub(crate) fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
     Ok(std::os::unix::ffi::OsStrExt::from_bytes(path.to_bytes()))
 }
 
 #[cfg(not(unix))]
-fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
+pub(crate) fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
     path.to_str().map(OsStr::new).map_err(|_| Fail::Here(KVS_E_INVALID, "path", "is not UTF-8"))
 }
 
@@ -91,7 +91,7 @@ fn os_path(path: &std::ffi::CStr) -> Outcome<&OsStr> {
 pub unsafe extern "C" fn kvs_close(db: *const kvs_db, err: *mut *mut kvs_error) -> kvs_status {
     // SAFETY: C2.
     call("kvs_close", unsafe { ErrorOut::new(err) }, || {
-        core(db)?.db.close()?;
+        core(db)?.close()?;
         Ok(KVS_OK)
     })
 }
@@ -109,7 +109,8 @@ pub extern "C" fn kvs_free_db(db: *mut kvs_db) {
 }
 
 /// Sets a key to a value, both copied. Any bytes; a key of up to 64 KiB, a value of up to 1 GiB, both may be empty.
-/// flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+/// flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+/// May wait for the disk.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kvs_put(
@@ -125,16 +126,18 @@ pub unsafe extern "C" fn kvs_put(
     call("kvs_put", unsafe { ErrorOut::new(err) }, || {
         // SAFETY: C1, for both.
         let (key, value) = unsafe { (self::key(key, key_len)?, self::value(value, value_len)?) };
-        let durability = durability(flags)?;
-        core(db)?.write(|db| match durability {
-            None => db.put(key, value),
-            Some(durability) => db.put_with(key, value, durability),
+        let how = How::of(flags)?;
+        core(db)?.write(|db| match how {
+            How { wait: true, durability: None } => db.put(key, value),
+            How { wait: true, durability: Some(durability) } => db.put_with(key, value, durability),
+            How { wait: false, .. } => how.write(db, Batch::new().put(key, value)),
         })?;
         Ok(KVS_OK)
     })
 }
 
-/// Removes a key. KVS_OK whether it was there or not. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+/// Removes a key. KVS_OK whether it was there or not. flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+/// May wait for the disk.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kvs_delete(
@@ -148,10 +151,11 @@ pub unsafe extern "C" fn kvs_delete(
     call("kvs_delete", unsafe { ErrorOut::new(err) }, || {
         // SAFETY: C1.
         let key = unsafe { self::key(key, key_len) }?;
-        let durability = durability(flags)?;
-        core(db)?.write(|db| match durability {
-            None => db.delete(key),
-            Some(durability) => db.delete_with(key, durability),
+        let how = How::of(flags)?;
+        core(db)?.write(|db| match how {
+            How { wait: true, durability: None } => db.delete(key),
+            How { wait: true, durability: Some(durability) } => db.delete_with(key, durability),
+            How { wait: false, .. } => how.write(db, Batch::new().delete(key)),
         })?;
         Ok(KVS_OK)
     })
@@ -159,7 +163,8 @@ pub unsafe extern "C" fn kvs_delete(
 
 /// Removes every key from start (included) to stop (excluded), whether there are any or not: one write, however many keys
 /// those are. start NULL: from the first key; stop NULL: to the last; their lengths are 0 then. (non-NULL, 0) is the
-/// empty key. If stop is not above start, nothing is removed. flags: 0 or KVS_SYNC. Any thread. May wait for the disk.
+/// empty key. If stop is not above start, nothing is removed. flags: 0, or KVS_SYNC and KVS_NO_WAIT. Any thread.
+/// May wait for the disk.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn kvs_delete_range(
@@ -175,19 +180,31 @@ pub unsafe extern "C" fn kvs_delete_range(
     call("kvs_delete_range", unsafe { ErrorOut::new(err) }, || {
         // SAFETY: C1, for both.
         let range = unsafe { range(("start", start, start_len), ("stop", stop, stop_len)) }?;
-        let durability = durability(flags)?;
-        core(db)?.write(|db| {
-            let mut batch = Batch::new();
-            batch.delete_range::<&[u8]>(range);
-            db.write_with(&batch, durability.unwrap_or(db.options().durability))
-        })?;
+        let how = How::of(flags)?;
+        core(db)?.write(|db| how.write(db, Batch::new().delete_range::<&[u8]>(range)))?;
         Ok(KVS_OK)
     })
 }
 
-/// The durability that a write's flags ask for, if any.
-pub(crate) fn durability(given: u32) -> Outcome<Option<Durability>> {
-    Ok((flags(given, KVS_SYNC)? & KVS_SYNC != 0).then_some(Durability::Sync))
+/// What a write's flags ask for.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    /// None: as the options say.
+    durability: Option<Durability>,
+    wait: bool,
+}
+
+impl How {
+    pub fn of(given: u32) -> Outcome<How> {
+        let given = flags(given, KVS_SYNC | KVS_NO_WAIT)?;
+        let durability = (given & KVS_SYNC != 0).then_some(Durability::Sync);
+        Ok(How { durability, wait: given & KVS_NO_WAIT == 0 })
+    }
+
+    pub fn write(self, db: &Db, batch: &Batch) -> engine::Result<()> {
+        let durability = self.durability.unwrap_or(db.options().durability);
+        if self.wait { db.write_with(batch, durability) } else { db.try_write(batch, durability) }
+    }
 }
 
 /// Copies the value of a key into the caller's buffer: nothing is allocated. snapshot may be NULL: the current
@@ -260,7 +277,7 @@ pub unsafe extern "C" fn kvs_get(
 }
 
 /// A copy that `kvs_free` frees, never NULL.
-fn copy(bytes: &[u8]) -> Outcome<*mut u8> {
+pub(crate) fn copy(bytes: &[u8]) -> Outcome<*mut u8> {
     // SAFETY: malloc takes any size; not 0 here, so that NULL means failure and nothing else.
     let buffer = unsafe { libc::malloc(bytes.len().max(1)) }.cast::<u8>();
     if buffer.is_null() {

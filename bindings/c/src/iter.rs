@@ -2,9 +2,10 @@
 
 use engine::Iter;
 
-use crate::boundary::{ErrorOut, Out, Outcome, call, call_or, flags, key, range, refused};
+use crate::boundary::{Buffer, ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, range, refused};
 use crate::db::kvs_db;
 use crate::error::kvs_error;
+use crate::fault;
 use crate::fork;
 use crate::objects::{ITERS, IterBody, Source, free, handle, opaque, read};
 use crate::snapshot::kvs_snapshot;
@@ -43,16 +44,52 @@ pub unsafe extern "C" fn kvs_iter_new(
         let range = unsafe { range(("low", low, low_len), ("high", high, high_len)) }?;
         self::flags(flags, 0)?;
         fork::watch()?;
-        let made = read(db, snapshot, |source| {
-            let iter = match &source {
-                Source::Live(core) => core.db.range::<&[u8]>(range)?,
-                Source::At(body) => body.snapshot.range::<&[u8]>(range)?,
-            };
-            source.core().hold(|core| ITERS.insert(IterBody { iter, core }))
-        })?;
-        out.set(opaque(made));
+        out.set(make(db, snapshot, |source| match source {
+            Source::Live(core) => core.db.range::<&[u8]>(range),
+            Source::At(body) => body.snapshot.range::<&[u8]>(range),
+        })?);
         Ok(KVS_OK)
     })
+}
+
+/// Makes an iterator over the keys that begin with prefix; of an empty prefix, over all. Copied. Otherwise as kvs_iter_new.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_new_prefix(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    prefix: *const u8,
+    prefix_len: usize,
+    flags: u32,
+    out: *mut *mut kvs_iter,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_new_prefix", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2.
+        let out = unsafe { Out::null("out", out) }?;
+        // SAFETY: C1.
+        let prefix = unsafe { key(prefix, prefix_len) }?;
+        self::flags(flags, 0)?;
+        fork::watch()?;
+        out.set(make(db, snapshot, |source| match source {
+            Source::Live(core) => core.db.prefix(prefix),
+            Source::At(body) => body.snapshot.prefix(prefix),
+        })?);
+        Ok(KVS_OK)
+    })
+}
+
+fn make(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    iterate: impl FnOnce(&Source<'_>) -> engine::Result<Iter>,
+) -> Outcome<*mut kvs_iter> {
+    let made = read(db, snapshot, |source| {
+        let iter = iterate(&source)?;
+        source.core().hold(|core| ITERS.insert(IterBody { iter, failed: None, core }))
+    })?;
+    Ok(opaque(made))
 }
 
 /// Moves to the first entry of the range. KVS_OK, or KVS_END if there is none.
@@ -60,7 +97,7 @@ pub unsafe extern "C" fn kvs_iter_new(
 #[must_use]
 pub unsafe extern "C" fn kvs_iter_first(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
     // SAFETY: C2.
-    call("kvs_iter_first", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.seek_to_first()))
+    call("kvs_iter_first", unsafe { ErrorOut::new(err) }, || jump(iter, |iter| iter.seek_to_first()))
 }
 
 /// Moves to the last entry of the range. KVS_OK, or KVS_END if there is none.
@@ -68,7 +105,7 @@ pub unsafe extern "C" fn kvs_iter_first(iter: *mut kvs_iter, err: *mut *mut kvs_
 #[must_use]
 pub unsafe extern "C" fn kvs_iter_last(iter: *mut kvs_iter, err: *mut *mut kvs_error) -> kvs_status {
     // SAFETY: C2.
-    call("kvs_iter_last", unsafe { ErrorOut::new(err) }, || step(iter, |iter| iter.seek_to_last()))
+    call("kvs_iter_last", unsafe { ErrorOut::new(err) }, || jump(iter, |iter| iter.seek_to_last()))
 }
 
 /// Moves to the next entry. From a new iterator, and from before the first entry: to the first. KVS_OK, or KVS_END
@@ -102,7 +139,7 @@ pub unsafe extern "C" fn kvs_iter_seek(
     call("kvs_iter_seek", unsafe { ErrorOut::new(err) }, || {
         // SAFETY: C1.
         let key = unsafe { self::key(key, key_len) }?;
-        step(iter, |iter| iter.seek(key))
+        jump(iter, |iter| iter.seek(key))
     })
 }
 
@@ -119,7 +156,7 @@ pub unsafe extern "C" fn kvs_iter_seek_for_prev(
     call("kvs_iter_seek_for_prev", unsafe { ErrorOut::new(err) }, || {
         // SAFETY: C1.
         let key = unsafe { self::key(key, key_len) }?;
-        step(iter, |iter| iter.seek_for_prev(key))
+        jump(iter, |iter| iter.seek_for_prev(key))
     })
 }
 
@@ -153,11 +190,80 @@ pub unsafe extern "C" fn kvs_iter_item(
     })
 }
 
+/// Puts the entry that the iterator stands on, and those that follow, into the caller's buffer, as many as fit: one call where a
+/// foreign language would pay for many. If it stands on none it is moved first, as by kvs_iter_next. With the flag KVS_REVERSE
+/// the direction is that of kvs_iter_prev. One after the other, each entry is:
+///
+/// 4 bytes: the length of the key; 4 bytes: the length of the value, both little-endian; the key; the value.
+///
+/// Nothing is aligned. Afterwards the iterator stands on the first entry that was not put, so that the next call goes on there: call
+/// until KVS_END. KVS_OK: *items (1 to max_items) entries were put, *used bytes. KVS_END: there are no more, nothing was put.
+/// KVS_E_BUFFER: not even one fits, nothing was put and *used is what it needs; *items is untouched. An error that is met
+/// after some entries were put is told by the next call, if that is not a seek. max_items must not be 0.
+/// buffer may be NULL if capacity is 0.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_iter_fill(
+    iter: *mut kvs_iter,
+    buffer: *mut u8,
+    capacity: usize,
+    max_items: usize,
+    flags: u32,
+    items: *mut usize,
+    used: *mut usize,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_iter_fill", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2, for the three.
+        let (mut buffer, items, used) =
+            unsafe { (Buffer::new("buffer", buffer, capacity)?, Out::new("items", items)?, Out::new("used", used)?) };
+        let reverse = self::flags(flags, KVS_REVERSE)? != 0;
+        if max_items == 0 {
+            return Err(Fail::Here(KVS_E_INVALID, "max_items", "is 0"));
+        }
+        with_body(iter, |body| {
+            // Standing on an entry is no reason to go on with it after a close.
+            body.core.check_open()?;
+            if let Some(failed) = body.failed.take() {
+                return Err(failed.into());
+            }
+            let onward = |iter: &mut Iter| if reverse { iter.move_prev() } else { iter.move_next() };
+            let iter = &mut body.iter;
+            if !iter.valid() && !onward(iter)? {
+                return Ok(KVS_END);
+            }
+            let mut count = 0;
+            while iter.valid() && count < max_items {
+                let (key, value) = (iter.key(), iter.value());
+                // Within u32: 64 KiB and 1 GiB are the most.
+                let lengths = [(key.len() as u32).to_le_bytes(), (value.len() as u32).to_le_bytes()];
+                if !buffer.put(&[lengths.as_flattened(), key, value]) {
+                    if count == 0 {
+                        used.set(8 + key.len() + value.len());
+                        let why = "is too small for one entry: *used says what is needed";
+                        return Err(Fail::Here(KVS_E_BUFFER, "buffer", why));
+                    }
+                    break;
+                }
+                count += 1;
+                if let Err(failure) = onward(iter) {
+                    body.failed = Some(failure);
+                    break;
+                }
+            }
+            items.set(count);
+            used.set(buffer.used());
+            Ok(KVS_OK)
+        })
+    })
+}
+
 /// Frees an iterator, after waiting for a call that uses it. NULL, or an iterator freed before: nothing happens.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvs_iter_free(iter: *mut kvs_iter) {
     call_or("kvs_iter_free", (), || {
-        if let Some(IterBody { iter, core }) = free(&ITERS, iter) {
+        if let Some(IterBody { iter, core, .. }) = free(&ITERS, iter) {
             // What it pins goes first, then perhaps the database.
             drop(iter);
             core.release();
@@ -165,10 +271,27 @@ pub extern "C" fn kvs_iter_free(iter: *mut kvs_iter) {
     })
 }
 
-fn with<R>(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> Outcome<R>) -> Outcome<R> {
-    ITERS.try_with(handle("iter", iter)?, |body| f(&mut body.iter)).map_err(|why| refused("iter", why))?
+fn with_body<R>(iter: *const kvs_iter, f: impl FnOnce(&mut IterBody) -> Outcome<R>) -> Outcome<R> {
+    ITERS.try_with(handle("iter", iter)?, f).map_err(|why| refused("iter", why))?
 }
 
+fn with<R>(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> Outcome<R>) -> Outcome<R> {
+    with_body(iter, |body| f(&mut body.iter))
+}
+
+/// A move to an entry that has nothing to do with the present one: what a fill met is of no interest any more.
+fn jump(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> engine::Result<bool>) -> Outcome {
+    with_body(iter, |body| {
+        body.failed = None;
+        fault::point("engine_move");
+        Ok(if f(&mut body.iter)? { KVS_OK } else { KVS_END })
+    })
+}
+
+/// A move from the present entry.
 fn step(iter: *const kvs_iter, f: impl FnOnce(&mut Iter) -> engine::Result<bool>) -> Outcome {
-    with(iter, |iter| Ok(if f(iter)? { KVS_OK } else { KVS_END }))
+    with_body(iter, |body| match body.failed.take() {
+        Some(failed) => Err(failed.into()),
+        None => Ok(if f(&mut body.iter)? { KVS_OK } else { KVS_END }),
+    })
 }

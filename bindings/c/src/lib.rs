@@ -7,7 +7,7 @@
 //! 3. The caller's pointers are touched by the few functions of [`boundary`] only, which states the contract (C1 to
 //!    C4) that each SAFETY line refers to.
 //!
-//! The modules in the order of the header: status, error, options, db, batch, snapshot, iter. Then what they stand
+//! The modules in the order of the header: status, error, options, db, pin, results, stats, repair, batch, snapshot, iter. Then what they stand
 //! on: boundary, objects, cell, fork, fault.
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -23,5 +23,9 @@ mod fork;
 mod iter;
 mod objects;
 mod options;
+mod pin;
+mod repair;
+mod results;
 mod snapshot;
+mod stats;
 mod status;

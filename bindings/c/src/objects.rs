@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::handles::{ExclusiveTable, Full};
-use engine::{Batch, Db, Iter, Snapshot};
+use engine::{Batch, Db, Error, Iter, Snapshot, Value};
 
 use crate::boundary::{Fail, Outcome, refused};
 use crate::cell::SharedTable;
@@ -20,8 +20,9 @@ use crate::db::kvs_db;
 use crate::error::ErrorBody;
 use crate::fault;
 use crate::options::OptionsBody;
+use crate::repair::ReportBody;
 use crate::snapshot::kvs_snapshot;
-use crate::status::{KVS_E_INVALID, KVS_E_PANIC};
+use crate::status::{KVS_E_CLOSED, KVS_E_INVALID, KVS_E_PANIC};
 
 pub(crate) static DBS: SharedTable<Arc<Core>> = SharedTable::new(1);
 pub(crate) static SNAPSHOTS: SharedTable<SnapshotBody> = SharedTable::new(2);
@@ -29,6 +30,9 @@ pub(crate) static ITERS: ExclusiveTable<IterBody> = ExclusiveTable::new(3);
 pub(crate) static BATCHES: ExclusiveTable<Batch> = ExclusiveTable::new(4);
 pub(crate) static OPTIONS: ExclusiveTable<OptionsBody> = ExclusiveTable::new(5);
 pub(crate) static ERRORS: ExclusiveTable<ErrorBody> = ExclusiveTable::new(6);
+pub(crate) static PINS: ExclusiveTable<Value> = ExclusiveTable::new(7);
+pub(crate) static RESULTS: ExclusiveTable<Vec<Option<Value>>> = ExclusiveTable::new(8);
+pub(crate) static REPORTS: ExclusiveTable<ReportBody> = ExclusiveTable::new(9);
 
 pub(crate) struct SnapshotBody {
     pub snapshot: Snapshot,
@@ -37,6 +41,8 @@ pub(crate) struct SnapshotBody {
 
 pub(crate) struct IterBody {
     pub iter: Iter,
+    /// A fill met it after it had filled something: the next move tells.
+    pub failed: Option<Error>,
     pub core: Arc<Core>,
 }
 
@@ -46,12 +52,30 @@ pub(crate) struct Core {
     holders: AtomicUsize,
     /// A write panicked (rule 3).
     panicked: AtomicBool,
+    /// `kvs_close` was called: for calls that ask the engine nothing that it would refuse.
+    closed: AtomicBool,
 }
 
 impl Core {
     /// Held once, by the handle to be made.
     pub fn new(db: Db) -> Arc<Core> {
-        Arc::new(Core { db, holders: AtomicUsize::new(1), panicked: AtomicBool::new(false) })
+        let (panicked, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Core { db, holders: AtomicUsize::new(1), panicked, closed })
+    }
+
+    /// Closes, for good, whatever it reports.
+    pub fn close(&self) -> Outcome<()> {
+        // Release: pairs with the acquire in `check_open`.
+        self.closed.store(true, Ordering::Release);
+        Ok(self.db.close()?)
+    }
+
+    /// Refuses after `close`.
+    pub fn check_open(&self) -> Outcome<()> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Fail::Here(KVS_E_CLOSED, "db", "was closed: open it again")),
+            false => Ok(()),
+        }
     }
 
     /// One more handle holds it: `make` makes it.
@@ -111,6 +135,14 @@ impl Source<'_> {
         match self {
             Source::Live(core) => core.db.get(key),
             Source::At(body) => body.snapshot.get(key),
+        }
+    }
+
+    /// The values of many keys, all as of one moment.
+    pub fn get_many(&self, keys: &[&[u8]]) -> engine::Result<Vec<Option<Value>>> {
+        match self {
+            Source::Live(core) => core.db.get_many(keys),
+            Source::At(body) => body.snapshot.get_many(keys),
         }
     }
 

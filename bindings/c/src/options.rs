@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char};
 use std::sync::OnceLock;
 
-use engine::{OPTIONS as ENGINE_OPTIONS, Options};
+use engine::{Durability, OPTIONS as ENGINE_OPTIONS, Options};
 
 use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, refused, string};
 use crate::error::kvs_error;
@@ -58,7 +58,138 @@ pub unsafe extern "C" fn kvs_options_set(
     })
 }
 
-fn text<'a>(what: &'static str, string: &'a CStr) -> Outcome<&'a str> {
+/// Sets the option create: 1, make the database if there is none (the default); 0, do not. KVS_E_INVALID for another number.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_create(
+    options: *mut kvs_options,
+    on: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_create", unsafe { ErrorOut::new(err) }, || {
+        let on = switch(on)?;
+        change(options, |body| body.options.create = on)
+    })
+}
+
+/// Sets the option read_only: 1, open without writing a byte, beside other readers but not beside a writer; 0, open to write
+/// (the default). KVS_E_INVALID for another number.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_read_only(
+    options: *mut kvs_options,
+    on: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_read_only", unsafe { ErrorOut::new(err) }, || {
+        let on = switch(on)?;
+        change(options, |body| body.options.read_only = on)
+    })
+}
+
+/// Sets the option in_memory: 1, keep everything in memory and nothing on disk, the path of kvs_open is NULL then; 0, on disk
+/// (the default). KVS_E_INVALID for another number.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_in_memory(
+    options: *mut kvs_options,
+    on: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_in_memory", unsafe { ErrorOut::new(err) }, || {
+        let on = switch(on)?;
+        change(options, |body| body.in_memory = on)
+    })
+}
+
+/// Sets the option durability, what a write without KVS_SYNC survives: KVS_DURABILITY_NONE, KVS_DURABILITY_PROCESS or
+/// KVS_DURABILITY_SYNC. KVS_E_INVALID for another number.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_durability(
+    options: *mut kvs_options,
+    durability: u32,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_durability", unsafe { ErrorOut::new(err) }, || {
+        let durability = match durability {
+            KVS_DURABILITY_NONE => Durability::None,
+            KVS_DURABILITY_PROCESS => Durability::Process,
+            KVS_DURABILITY_SYNC => Durability::Sync,
+            _ => return Err(Fail::Here(KVS_E_INVALID, "durability", "is none of KVS_DURABILITY_...")),
+        };
+        change(options, |body| body.options.durability = durability)
+    })
+}
+
+/// Sets the option cache_bytes: bytes of the block cache, where tables are read by position.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_cache_bytes(
+    options: *mut kvs_options,
+    bytes: u64,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_cache_bytes", unsafe { ErrorOut::new(err) }, || {
+        change(options, |body| body.options.cache_bytes = bytes)
+    })
+}
+
+/// Sets the option memory_bytes_max: memory for segments, cache and point index, in bytes.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_memory_bytes_max(
+    options: *mut kvs_options,
+    bytes: u64,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_memory_bytes_max", unsafe { ErrorOut::new(err) }, || {
+        change(options, |body| body.options.memory_bytes_max = bytes)
+    })
+}
+
+/// Sets the option memtable_bytes_max: bytes of log that are not in tables yet; writes wait beyond. kvs_open refuses what is too
+/// small.
+/// Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_memtable_bytes_max(
+    options: *mut kvs_options,
+    bytes: u64,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_memtable_bytes_max", unsafe { ErrorOut::new(err) }, || {
+        change(options, |body| body.options.memtable_bytes_max = bytes)
+    })
+}
+
+fn switch(on: u32) -> Outcome<bool> {
+    match on {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Fail::Here(KVS_E_INVALID, "on", "is neither 0 nor 1")),
+    }
+}
+
+fn change(options: *mut kvs_options, f: impl FnOnce(&mut OptionsBody)) -> Outcome {
+    OPTIONS.with(handle("options", options)?, f).map_err(|why| refused("options", why))?;
+    Ok(KVS_OK)
+}
+
+pub(crate) fn text<'a>(what: &'static str, string: &'a CStr) -> Outcome<&'a str> {
     string.to_str().map_err(|_| Fail::Here(KVS_E_INVALID, what, "is not UTF-8"))
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::boundary::{ErrorOut, Out, call, call_or};
+use crate::boundary::{ErrorOut, Out, call, call_or, refused};
 use crate::db::kvs_db;
 use crate::error::kvs_error;
 use crate::fork;
-use crate::objects::{SNAPSHOTS, SnapshotBody, core, opaque};
+use crate::objects::{SNAPSHOTS, SnapshotBody, core, handle, opaque};
 use crate::status::*;
 
 /// The database as it was when the snapshot was made, whatever is written since. Any number of threads may use it at once.
@@ -34,6 +34,26 @@ pub unsafe extern "C" fn kvs_snapshot_new(
         let snapshot = core.db.snapshot()?;
         let made = core.hold(|core| SNAPSHOTS.insert(SnapshotBody { snapshot, core }))?;
         out.set(opaque(made));
+        Ok(KVS_OK)
+    })
+}
+
+/// The number of the last write that the snapshot sees; writes are numbered from 1 in the order in which they became visible, each
+/// put and each delete of a batch by itself. Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_snapshot_sequence(
+    snapshot: *const kvs_snapshot,
+    out: *mut u64,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_snapshot_sequence", unsafe { ErrorOut::new(err) }, || {
+        // SAFETY: C2.
+        let out = unsafe { Out::new("out", out) }?;
+        let snapshot = handle("snapshot", snapshot)?;
+        let sequence = SNAPSHOTS.with(snapshot, |body| body.core.check_open().map(|()| body.snapshot.sequence()));
+        out.set(sequence.map_err(|why| refused("snapshot", why))??);
         Ok(KVS_OK)
     })
 }

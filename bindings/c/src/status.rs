@@ -72,6 +72,29 @@ pub const KVS_E_PANIC: i32 = -100;
 /// it the option "durability" decides.
 pub const KVS_SYNC: u32 = 1;
 
+/// For writes: where the write would have to wait until a flush has made room, return KVS_E_WOULD_BLOCK
+/// instead, and write nothing.
+pub const KVS_NO_WAIT: u32 = 2;
+/// For kvs_iter_fill: towards smaller keys.
+pub const KVS_REVERSE: u32 = 4;
+
+/// For kvs_options_set_durability: what was acknowledged may be lost when the process dies.
+pub const KVS_DURABILITY_NONE: u32 = 0;
+/// For kvs_options_set_durability: what was acknowledged survives the death of the process, not a power failure.
+/// The default.
+pub const KVS_DURABILITY_PROCESS: u32 = 1;
+/// For kvs_options_set_durability: what was acknowledged survives a power failure.
+pub const KVS_DURABILITY_SYNC: u32 = 2;
+
+/// Kinds of packed writes, for kvs_batch_append_packed: a put of a key and a value.
+pub const KVS_PACKED_PUT: u8 = 1;
+/// See KVS_PACKED_PUT: a delete of a key. The value is empty.
+pub const KVS_PACKED_DELETE: u8 = 2;
+/// See KVS_PACKED_PUT: a delete of all keys from the key (included) to the value (excluded).
+pub const KVS_PACKED_DELETE_RANGE: u8 = 3;
+/// See KVS_PACKED_PUT: a delete of all keys from the key (included) on. The value is empty.
+pub const KVS_PACKED_DELETE_FROM: u8 = 4;
+
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(version) => version,
     Err(_) => panic!("the version holds a NUL"),

@@ -3,7 +3,8 @@
 use crate::build::{cc, cxx, include, package, run, scratch};
 
 /// The files whose items make the header, in its order.
-const SOURCES: [&str; 7] = ["status", "error", "options", "db", "batch", "snapshot", "iter"];
+const SOURCES: [&str; 11] =
+    ["status", "error", "options", "db", "pin", "results", "stats", "repair", "batch", "snapshot", "iter"];
 
 fn generate() -> String {
     let config = cbindgen::Config::from_file(package().join("cbindgen.toml")).expect("cbindgen.toml");

@@ -52,6 +52,16 @@ fn reads_and_writes() {
 }
 
 #[test]
+fn bulk() {
+    run_test("bulk.c", &[]);
+}
+
+#[test]
+fn reports() {
+    run_test("reports.c", &[]);
+}
+
+#[test]
 fn lifetimes() {
     run_test("lifetimes.c", &[]);
 }

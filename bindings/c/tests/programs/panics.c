@@ -7,6 +7,8 @@ static kvs_db *db;
 static kvs_batch *batch;
 static kvs_iter *iter;
 static kvs_snapshot *snapshot;
+static kvs_pin *pin;
+static kvs_results *results;
 
 /* Calls one function, arguments as meant; what it returns if that is a status. */
 static kvs_status call(const char *name, kvs_error **err) {
@@ -19,6 +21,14 @@ static kvs_status call(const char *name, kvs_error **err) {
     kvs_batch *new_batch = NULL;
     kvs_iter *new_iter = NULL;
     kvs_snapshot *new_snapshot = NULL;
+    kvs_pin *new_pin = NULL;
+    kvs_results *new_results = NULL;
+    kvs_report *new_report = NULL;
+    kvs_stats stats;
+    kvs_verified verified;
+    kvs_repaired repaired;
+    kvs_left_out left_out;
+    uint64_t number;
     kvs_status status = KVS_E_PANIC;
 #define IS(text) (strcmp(name, text) == 0)
     if (IS("kvs_version")) CHECK(kvs_version());
@@ -66,11 +76,40 @@ static kvs_status call(const char *name, kvs_error **err) {
     else if (IS("kvs_iter_seek_for_prev")) status = kvs_iter_seek_for_prev(iter, S("k"), err);
     else if (IS("kvs_iter_item")) status = kvs_iter_item(iter, &p, &n, &p, &n);
     else if (IS("kvs_iter_free")) kvs_iter_free(NULL);
+    else if (IS("kvs_iter_new_prefix")) status = kvs_iter_new_prefix(db, snapshot, S("k"), 0, &new_iter, err);
+    else if (IS("kvs_iter_fill")) status = kvs_iter_fill(iter, buffer, sizeof buffer, 1, 0, &n, &n, err);
+    else if (IS("kvs_options_set_create")) status = kvs_options_set_create(options, 1, err);
+    else if (IS("kvs_options_set_read_only")) status = kvs_options_set_read_only(options, 0, err);
+    else if (IS("kvs_options_set_in_memory")) status = kvs_options_set_in_memory(options, 1, err);
+    else if (IS("kvs_options_set_durability")) status = kvs_options_set_durability(options, KVS_DURABILITY_PROCESS, err);
+    else if (IS("kvs_options_set_cache_bytes")) status = kvs_options_set_cache_bytes(options, 1 << 20, err);
+    else if (IS("kvs_options_set_memory_bytes_max")) status = kvs_options_set_memory_bytes_max(options, 1 << 30, err);
+    else if (IS("kvs_options_set_memtable_bytes_max")) status = kvs_options_set_memtable_bytes_max(options, 1 << 26, err);
+    else if (IS("kvs_get_pinned")) status = kvs_get_pinned(db, NULL, S("k"), &new_pin, &p, &n, err);
+    else if (IS("kvs_pin_data")) status = kvs_pin_data(pin, &p, &n);
+    else if (IS("kvs_pin_free")) kvs_pin_free(NULL);
+    else if (IS("kvs_multi_get")) status = kvs_multi_get(db, NULL, S("k"), (n = 1, &n), 1, &new_results, err);
+    else if (IS("kvs_results_count")) CHECK(kvs_results_count(results) == 0);
+    else if (IS("kvs_results_get")) status = kvs_results_get(results, 0, &p, &n);
+    else if (IS("kvs_results_free")) kvs_results_free(NULL);
+    else if (IS("kvs_get_stats")) status = kvs_get_stats(db, &stats, sizeof stats, err);
+    else if (IS("kvs_property")) status = kvs_property(db, "stats", &owned, &n, err);
+    else if (IS("kvs_verify")) status = kvs_verify(db, 0, &verified, sizeof verified, err);
+    else if (IS("kvs_repair")) status = kvs_repair("none", "none", NULL, &new_report, err);
+    else if (IS("kvs_report_summary")) status = kvs_report_summary(NULL, &repaired, sizeof repaired);
+    else if (IS("kvs_report_text")) status = kvs_report_text(NULL, &s);
+    else if (IS("kvs_report_left_out")) status = kvs_report_left_out(NULL, 0, &left_out, sizeof left_out);
+    else if (IS("kvs_report_warning")) status = kvs_report_warning(NULL, 0, &s);
+    else if (IS("kvs_report_free")) kvs_report_free(NULL);
+    else if (IS("kvs_batch_append_packed")) status = kvs_batch_append_packed(batch, NULL, 0, err);
+    else if (IS("kvs_batch_bytes")) CHECK(kvs_batch_bytes(batch) == 0);
+    else if (IS("kvs_snapshot_sequence")) status = kvs_snapshot_sequence(snapshot, &number, err);
     else {
         fprintf(stderr, "%s is not called here: add it\n", name);
         exit(1);
     }
     CHECK(!owned && !new_db && !new_options && !new_batch && !new_iter && !new_snapshot);
+    CHECK(!new_pin && !new_results && !new_report);
     return status;
 }
 
@@ -90,6 +129,10 @@ int main(int argc, char **argv) {
     EXPECT(KVS_OK, kvs_batch_put(batch, S("k"), S("v")));
     EXPECT(KVS_OK, kvs_snapshot_new(db, &snapshot, NULL));
     iter = iterate(db);
+    const uint8_t *data;
+    size_t length, end = 1;
+    EXPECT(KVS_OK, kvs_get_pinned(db, NULL, S("k"), &pin, &data, &length, NULL));
+    EXPECT(KVS_OK, kvs_multi_get(db, NULL, S("k"), &end, 1, &results, NULL));
     int called = 0;
     for (char *name = strtok(argv[2], " "); name; name = strtok(NULL, " ")) {
         kvs_error *err = NULL;
@@ -125,5 +168,9 @@ int main(int argc, char **argv) {
     kvs_snapshot_free(snapshot);
     kvs_batch_free(batch);
     kvs_options_free(options);
+    EXPECT(KVS_OK, kvs_pin_data(pin, &data, &length));
+    CHECK(length == 1 && *data == 'v');
+    kvs_pin_free(pin);
+    kvs_results_free(results);
     return 0;
 }
