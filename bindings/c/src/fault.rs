@@ -1,9 +1,13 @@
-//! A hook for tests: panic in a named function, to see that the panic stops at the boundary.
+//! Hooks for tests: panic in a named function, to see that the panic stops at the boundary; stop in a named place, to see what
+//! other threads are told meanwhile.
 //!
 //! Compiled into builds with debug assertions and with the feature `fault-injection`, and then armed through
 //! `kvs_options_set(any, "fault_panic", "kvs_put", ...)`: the next call of that function panics,
 //! once. `"engine_write"` panics inside the next write, behind the checks. With `!` after the name, what the panic
 //! carries panics again when it is dropped.
+//!
+//! `kvs_options_set(any, "fault_pause", "engine_move", ...)` holds every thread that comes to that place, until the option is set to ""
+//! again: `"engine_move"` is inside a seek, with the iterator taken, `"engine_write"` inside a write, with the batch taken.
 
 #[cfg(not(any(debug_assertions, feature = "fault-injection")))]
 mod off {
@@ -33,9 +37,15 @@ mod on {
         }
     }
 
-    /// Panics if this is the armed place.
+    /// The hash of the place where threads are held; 0 is none.
+    static PAUSED: AtomicU64 = AtomicU64::new(0);
+
+    /// Panics, or waits, if this is the armed place.
     #[inline]
     pub(crate) fn point(name: &'static str) {
+        while PAUSED.load(Ordering::Relaxed) != 0 && PAUSED.load(Ordering::Relaxed) == hash(name) {
+            std::hint::spin_loop();
+        }
         // Relaxed: a test arms and calls on one thread.
         if ARMED.load(Ordering::Relaxed) != 0 {
             explode(name);
@@ -57,8 +67,13 @@ mod on {
 
     /// Is the option the hook's? Then it is armed.
     pub(crate) fn arm(option: &str, value: &str) -> bool {
-        if option != "fault_panic" {
-            return false;
+        match option {
+            "fault_panic" => {}
+            "fault_pause" => {
+                PAUSED.store(if value.is_empty() { 0 } else { hash(value) }, Ordering::Relaxed);
+                return true;
+            }
+            _ => return false,
         }
         let (name, bomb) = value.strip_suffix('!').map_or((value, 0), |name| (name, BOMB));
         ARMED.store(hash(name) | bomb, Ordering::Relaxed);
