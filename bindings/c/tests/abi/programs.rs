@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::build::{cc, include, library, package, run, scratch};
+use crate::build::{cc, cxx, include, library, package, run, scratch};
+use crate::header::is_there;
 
 const STRICT: [&str; 7] = ["-std=c11", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"];
 
@@ -59,6 +60,22 @@ fn bulk() {
 #[test]
 fn reports() {
     run_test("reports.c", &[]);
+}
+
+/// include/kvs.hpp, compiled by each compiler that is there.
+#[test]
+fn plus() {
+    for own in [cxx(), Command::new("clang++")].iter().filter(|compiler| is_there(compiler)) {
+        for version in ["c++17", "c++20"] {
+            let directory = scratch("plus");
+            let program = directory.join("program");
+            let mut compile = Command::new(own.get_program());
+            compile.arg(format!("-std={version}")).args(&STRICT[1..]).arg("-I").arg(include());
+            compile.arg(package().join("tests/programs/plus.cc")).arg("-L").arg(library()).arg("-lkvs");
+            run(compile.arg("-o").arg(&program));
+            run_in(&directory, &program, &[]);
+        }
+    }
 }
 
 #[test]
