@@ -1,8 +1,8 @@
-# What a maintainer runs. Everything that is made lies below target/; nothing is installed elsewhere.
+# What a maintainer runs, and `make install` for packagers. Everything else that is made lies below target/.
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench instructions loom header clean-demo
+.PHONY: all demo test lint bench instructions loom header clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -41,3 +41,28 @@ instructions:
 header:
 	KVS_BLESS=1 $(CARGO) test -p kvs-c --test abi up_to_date
 	KVS_BLESS=1 $(CARGO) test -p kvs-c --test abi exports
+
+# The C and C++ library as a native one: `make install PREFIX=/usr/local`, and DESTDIR=... for packages that are put together
+# elsewhere. BUILT names a directory that has libkvs.so and libkvs.a already; without it they are built.
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ABI := $(shell sed -n 's/^.define KVS_ABI_VERSION //p' include/kvs.h)
+# What rustc's standard library needs of the system; all of it is in libc itself since glibc 2.34.
+STATIC_LIBS := -lpthread -ldl -lm -lrt
+
+install:
+ifndef BUILT
+	$(CARGO) build --release -p kvs-c
+endif
+	sh bindings/c/install/install.sh "$(or $(BUILT),$(RELEASE))" "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)" "$(INCLUDEDIR)" \
+		"$(VERSION)" "$(ABI)" "$(STATIC_LIBS)"
+
+uninstall:
+	rm -f "$(DESTDIR)$(LIBDIR)/libkvs.so" "$(DESTDIR)$(LIBDIR)/libkvs.so.$(ABI)" "$(DESTDIR)$(LIBDIR)/libkvs.so.$(VERSION)"
+	rm -f "$(DESTDIR)$(LIBDIR)/libkvs.a" "$(DESTDIR)$(INCLUDEDIR)/kvs.h" "$(DESTDIR)$(INCLUDEDIR)/kvs.hpp"
+	rm -f "$(DESTDIR)$(LIBDIR)/pkgconfig/kvs.pc" "$(DESTDIR)$(LIBDIR)/pkgconfig/kvs-static.pc"
+	rm -rf "$(DESTDIR)$(LIBDIR)/cmake/kvs"

@@ -10,6 +10,7 @@
 
 mod build;
 mod header;
+mod install;
 mod matrix;
 mod programs;
 mod symbols;
