@@ -928,6 +928,17 @@ kvs_status kvs_compact(const kvs_db *db,
                        kvs_error **err);
 
 /**
+ * Interrupts the calls that run on the database now and take long: kvs_verify, kvs_compact, kvs_flush, and writes that wait for a flush.
+ * They return KVS_E_INTERRUPTED as soon as they notice, and such a write was not done; what a merge has done by then stays
+ * done. What does not wait, and what begins later, is not concerned: an interrupt that meets nothing does nothing. For Ctrl-C and
+ * cancel buttons. Any thread, at once; not from a signal handler: let a thread wait for the signal.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_interrupt(const kvs_db *db,
+                         kvs_error **err);
+
+/**
  * Pins the value of a key: nothing is copied, whatever its size. snapshot may be NULL: the current value; with a
  * snapshot, db may be NULL. On KVS_OK *data (never NULL) and *data_len are the value, borrowed: valid until the
  * pin is freed. The caller frees *out with kvs_pin_free, before or after the database. KVS_NOT_FOUND if there is no such key.

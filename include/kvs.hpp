@@ -535,6 +535,10 @@ class db : public detail::handle<kvs_db, kvs_free_db>, public detail::reader<db>
                                stop ? detail::data(*stop) : nullptr, stop ? stop->size() : 0, 0, e);
         }));
     }
+    /** Makes calls that run now and take long throw KVS_E_INTERRUPTED: see kvs_interrupt. From another thread. */
+    void interrupt() const {
+        detail::check(detail::run([&](kvs_error **e) { return kvs_interrupt(raw(), e); }));
+    }
     /** Checks every byte; throws KVS_E_CORRUPTION at the first damage. */
     kvs_verified verify() const {
         kvs_verified seen;

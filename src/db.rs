@@ -214,21 +214,21 @@ impl Db {
         self.0.core().verify()
     }
 
-    /// Ends the calls under way on this store, from any thread, that take long or wait: `verify`, `compact` and `flush`, and writes that wait for
-    /// room. They answer [`Interrupted`](crate::ErrorKind::Interrupted) soon: within a MiB of what is read. Calls that are made later are not
-    /// concerned. What the worker does by itself goes on.
+    /// Interrupts the calls that run on this store now and take long: [`verify`](Db::verify), [`compact`](Db::compact),
+    /// [`flush`](Db::flush), and writes that wait for a flush. They answer [`Interrupted`](crate::ErrorKind::Interrupted) as soon as they notice, and
+    /// such a write was not done; what a merge has done by then stays done. What does not wait, and what begins later, is not
+    /// concerned: an interrupt that meets nothing does nothing. For Ctrl-C and cancel buttons: call it from another thread.
     ///
     /// ```
-    /// # let dir = tempfile::tempdir()?;
-    /// # let db = kvs::Db::open(dir.path().join("db"), kvs::Options::default())?;
+    /// # let db = kvs::Db::in_memory(Default::default())?;
     /// let other = db.clone();
     /// let checking = std::thread::spawn(move || other.verify());
     /// db.interrupt();
     /// match checking.join().unwrap() {
-    ///     Ok(seen) => println!("it was through already: {} files", seen.files),
-    ///     Err(interrupted) => assert_eq!(interrupted.kind(), kvs::ErrorKind::Interrupted),
+    ///     Ok(seen) => println!("all of {} bytes are good", seen.bytes),
+    ///     Err(error) => assert_eq!(error.kind(), kvs::ErrorKind::Interrupted),
     /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), kvs::Error>(())
     /// ```
     pub fn interrupt(&self) {
         self.0.core().interrupt();

@@ -46,7 +46,7 @@ pub enum ErrorKind {
     Forked,
     /// The operation would have had to wait and was asked not to.
     WouldBlock,
-    /// [`Db::interrupt`](crate::Db::interrupt) ended the call. Nothing of a write was written; what a merge had done stays done.
+    /// Somebody called [`Db::interrupt`](crate::Db::interrupt) while this was running. A write that is told so was not done.
     Interrupted,
     /// A bug in kvs: please report it with the message.
     Internal,

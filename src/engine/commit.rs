@@ -401,6 +401,8 @@ impl Core {
     /// `frees`: it deletes only.
     #[inline]
     fn enter(&self, len: u64, patient: bool, frees: bool, prefetch: impl Fn(&Guard)) -> Result<Entered<'_>> {
+        // From when it has to wait, it can be interrupted.
+        let mut calm = None;
         loop {
             let guard = epoch::pin();
             prefetch(&guard);
@@ -417,7 +419,7 @@ impl Core {
             if !patient {
                 return Err(would_block());
             }
-            self.wait_for_room()?;
+            self.wait_for_room(*calm.get_or_insert_with(|| self.calm()))?;
         }
     }
 }

@@ -16,10 +16,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::cursor::{Cursor, RunWalk};
-use crate::engine::Core;
 use crate::engine::output::{Built, Output};
 use crate::engine::picking::{self, Limits, Shape};
 use crate::engine::reserve::Taker;
+use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaving;
 use crate::merging::{Merging, Source};
@@ -110,19 +110,16 @@ impl Background {
 pub(crate) struct Asked {
     start: Option<Vec<u8>>,
     stop: Option<Vec<u8>>,
+    /// An interrupt since ends it.
+    calm: Calm,
     outcome: Mutex<Option<Result<()>>>,
     done: Condvar,
 }
 
 impl Asked {
     fn answer(&self, outcome: Result<()>) {
-        self.outcome.lock().get_or_insert(outcome);
+        *self.outcome.lock() = Some(outcome);
         self.done.notify_all();
-    }
-
-    /// Nobody waits for it any more.
-    fn is_answered(&self) -> bool {
-        self.outcome.lock().is_some()
     }
 }
 
@@ -138,8 +135,8 @@ struct Job {
     stop: Bound,
     /// Everything in the range is rewritten, needed or not.
     whole: bool,
-    /// Somebody waits for it.
-    asked: bool,
+    /// Somebody waits for it, unless there is an interrupt.
+    asked: Option<Calm>,
     /// It took all runs that there were, and all keys.
     all: bool,
     /// Bytes of records that it copied although they are not live.
@@ -149,17 +146,15 @@ struct Job {
 impl Core {
     /// Flushes, and merges the keys from `start` up to but without `stop`; returns when that is done.
     pub(crate) fn compact(&self, start: Option<Vec<u8>>, stop: Option<Vec<u8>>) -> Result<()> {
+        let calm = self.calm();
         self.flush_all()?;
         if start.as_ref().zip(stop.as_ref()).is_some_and(|(start, stop)| start >= stop) {
             return Ok(());
         }
         if !self.has_worker() {
-            let call = self.interrupts.watch();
-            let given_up = || call.check().is_err();
-            let merged = self.merge_range(&mut self.background.lock(), start.as_deref(), stop.as_deref(), given_up);
-            return call.check().and(merged);
+            return self.merge_range(&mut self.background.lock(), start.as_deref(), stop.as_deref(), calm);
         }
-        let asked = Arc::new(Asked { start, stop, outcome: Mutex::new(None), done: Condvar::new() });
+        let asked = Arc::new(Asked { start, stop, calm, outcome: Mutex::new(None), done: Condvar::new() });
         self.compacting.lock().push(Arc::clone(&asked));
         self.signal.ask_to_compact();
         if let Err(failure) = self.check_writable() {
@@ -177,12 +172,9 @@ impl Core {
 
     /// Does what callers of `compact` wait for.
     pub(crate) fn compact_asked(&self, background: &mut Background) {
-        // They stay in the list while they wait: an interrupt answers them there.
-        let next = || self.compacting.lock().first().cloned();
-        while let Some(asked) = next() {
-            let (start, stop) = (asked.start.as_deref(), asked.stop.as_deref());
-            asked.answer(self.merge_range(background, start, stop, || asked.is_answered()));
-            self.compacting.lock().retain(|other| !Arc::ptr_eq(other, &asked));
+        let asked = std::mem::take(&mut *self.compacting.lock());
+        for asked in asked {
+            asked.answer(self.merge_range(background, asked.start.as_deref(), asked.stop.as_deref(), asked.calm));
         }
     }
 
@@ -201,13 +193,13 @@ impl Core {
             background.job = self.pick_job(background, at_rest);
         }
         let Some(mut job) = background.job.take() else { return Ok(false) };
-        if !job.asked && self.is_reserve_out() {
+        if job.asked.is_none() && self.is_reserve_out() {
             // On a full disk only those that somebody asked for: the others mostly give nothing back, and stop half-way.
             background.job = Some(job);
             return Ok(false);
         }
         let mut next = self.merge_sparing(&mut job);
-        if job.asked
+        if job.asked.is_some()
             && next.as_ref().is_err_and(|full| full.kind() == ErrorKind::NoSpace)
             && self.make_space(Taker::Merge)
         {
@@ -216,7 +208,9 @@ impl Core {
         let next = match next {
             Ok(next) => next,
             Err(failure) => {
-                if !matches!(failure.kind(), ErrorKind::NoSpace | ErrorKind::Closed) && self.failure().is_none() {
+                if !matches!(failure.kind(), ErrorKind::NoSpace | ErrorKind::Closed | ErrorKind::Interrupted)
+                    && self.failure().is_none()
+                {
                     // The damage is where it was, and reads tell of it. What can't be merged stays.
                     background.stopped = true;
                     self.note_background_failure(&failure);
@@ -277,7 +271,7 @@ impl Core {
         };
         let runs = version.runs[..pick.count].iter().map(|run| run.number).collect();
         let all = pick.count == version.runs.len();
-        Some(Job { runs, start: None, next: None, stop: None, whole: false, asked: false, all, held: 0 })
+        Some(Job { runs, start: None, next: None, stop: None, whole: false, asked: None, all, held: 0 })
     }
 
     /// Small tables of a run that lie side by side become one.
@@ -287,17 +281,16 @@ impl Core {
         let start = Some(Arc::from(run.slices[row.start].first()));
         let stop = run.slices.get(row.end).map(|next| Arc::from(next.first()));
         let (next, runs) = (start.clone(), vec![run.number]);
-        Some(Job { runs, start, next, stop, whole: true, asked: false, all: false, held: 0 })
+        Some(Job { runs, start, next, stop, whole: true, asked: None, all: false, held: 0 })
     }
 
-    /// Merges everything between `start` and `stop`, all runs, unless it is given up. Other jobs are dropped: what they have done stays
-    /// done.
+    /// Merges everything between `start` and `stop`, all runs. Other jobs are dropped: what they have done stays done.
     pub(crate) fn merge_range(
         &self,
         background: &mut Background,
         start: Option<&[u8]>,
         stop: Option<&[u8]>,
-        given_up: impl Fn() -> bool,
+        calm: Calm,
     ) -> Result<()> {
         let runs: Vec<u64> = self.version.pin(&epoch::pin()).runs.iter().map(|run| run.number).collect();
         if runs.is_empty() {
@@ -305,16 +298,17 @@ impl Core {
         }
         let (next, stop) = (start.map(Arc::from), stop.map(Arc::from));
         let all = start.is_none() && stop.is_none();
-        background.job = Some(Job { runs, start: next.clone(), next, stop, whole: true, asked: true, all, held: 0 });
+        background.job =
+            Some(Job { runs, start: next.clone(), next, stop, whole: true, asked: Some(calm), all, held: 0 });
         while background.job.is_some() {
             if let Some(damage) = self.merge_failure.get() {
                 background.job = None;
                 return Err(damage.clone());
             }
             self.check_writable()?;
-            if given_up() {
+            if let Err(interrupted) = self.check_calm(calm) {
                 background.job = None;
-                return Ok(());
+                return Err(interrupted);
             }
             self.merge_some(background, false)?;
             self.free_retired();
@@ -507,17 +501,20 @@ impl Core {
     }
 
     /// What is more urgent than a merge, which somebody waits for if `asked`.
-    fn breathe(&self, asked: bool) -> Result<()> {
+    fn breathe(&self, asked: Option<Calm>) -> Result<()> {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
         self.free_garbage();
         // On a full disk between steps only: both take from the reserve.
-        if self.flush_is_due() && !self.merges_first(asked) && !self.is_reserve_out() {
+        if self.flush_is_due() && !self.merges_first(asked.is_some()) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
             // The segment that it took is to be filled again, and a step takes long.
             self.free_retired();
+        }
+        if let Some(calm) = asked {
+            self.check_calm(calm)?;
         }
         self.check_writable()
     }

@@ -20,10 +20,10 @@
 use std::time::Duration;
 
 use crate::cursor::Cursor;
-use crate::engine::Core;
 use crate::engine::output::Output;
 use crate::engine::reserve::Taker;
 use crate::engine::tables::Flushed;
+use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaving;
 use crate::memtable::Memtable;
@@ -214,9 +214,9 @@ impl Core {
 
     /// Returns when everything that was written before the call is in tables.
     pub(crate) fn flush_all(&self) -> Result<()> {
+        let calm = self.calm();
         self.seal()?;
         let last = self.commit.lock().last.0;
-        let call = self.interrupts.watch();
         loop {
             let version = self.version.pin(&epoch::pin());
             if version.memtables.first().is_none_or(|oldest| oldest.file.number > last) {
@@ -224,13 +224,12 @@ impl Core {
             }
             drop(version);
             self.check_writable()?;
-            self.wait_for_flush()?;
-            call.check()?;
+            self.wait_for_flush(calm)?;
         }
     }
 
     /// Waits for the next flush to end; makes one itself if there is no worker.
-    pub(crate) fn wait_for_flush(&self) -> Result<()> {
+    pub(crate) fn wait_for_flush(&self, calm: Calm) -> Result<()> {
         if !self.has_worker() {
             let mut background = self.background.lock();
             self.flush_some(!background.is_merging())?;
@@ -241,7 +240,10 @@ impl Core {
         }
         let seen = self.room.now();
         self.signal.ask_for_flush();
-        self.room.wait(seen, || self.check_writable())
+        self.room.wait(seen, || {
+            self.check_writable()?;
+            self.check_calm(calm)
+        })
     }
 }
 
@@ -313,6 +315,12 @@ impl Room {
         let mut told = self.state.lock();
         told.times += 1;
         told.failure = failure.cloned();
+        self.changed.notify_all();
+    }
+
+    /// Whoever waits checks once more whether to go on.
+    pub fn look_again(&self) {
+        let _told = self.state.lock();
         self.changed.notify_all();
     }
 

@@ -35,7 +35,6 @@ pub mod doubt;
 pub mod durable;
 pub mod flush;
 pub mod handle;
-mod interrupt;
 pub mod output;
 pub mod picking;
 pub mod pressure;
@@ -70,7 +69,6 @@ use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, Once
 use crate::table::Io;
 use crate::version::Version;
 use commit::Commit;
-use interrupt::Interrupts;
 use reserve::Reserve;
 use scans::Scans;
 use segments::Spare;
@@ -122,7 +120,6 @@ pub struct Core {
     pub(crate) room: Room,
     pub(crate) scans: Scans,
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
-    pub(crate) interrupts: Interrupts,
     pub(crate) spare: Mutex<Spare>,
     pub(crate) reserve: Mutex<Reserve>,
     pub(crate) syncing: Mutex<durable::Syncing>,
@@ -141,11 +138,17 @@ pub struct Core {
     pub(crate) closing: Mutex<close::Closing>,
     pub(crate) signal: Arc<Signal>,
     pub(crate) counters: Counters,
+    /// How often running calls were interrupted: see [`Core::interrupt`].
+    interrupts: AtomicU64,
     /// The worker runs in a thread of its own.
     pub(crate) threaded: AtomicBool,
     /// Fork generation at open; another one now means that this is a child process.
     fork_generation: u64,
 }
+
+/// How often there had been an interrupt when a call began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Calm(u64);
 
 /// Running totals outside the commit mutex. Relaxed: nothing is ordered by them.
 #[derive(Debug, Default)]
@@ -224,7 +227,6 @@ impl Core {
             room: Room::default(),
             scans: Scans::default(),
             compacting: Mutex::default(),
-            interrupts: Interrupts::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
             reserve: Mutex::default(),
             syncing: Mutex::default(),
@@ -236,7 +238,30 @@ impl Core {
             closing: Mutex::new(close::Closing::new(parts.lock, parts.next_file)),
             signal: Arc::default(),
             counters: Counters::default(),
+            interrupts: AtomicU64::new(0),
         }
+    }
+
+    /// Interrupts whatever runs now and takes long. Nothing that begins later is concerned, so there is nothing to take back: a call
+    /// remembers how often there had been an interrupt when it began, and looks now and then whether that is still so.
+    pub(crate) fn interrupt(&self) {
+        if self.is_forked() {
+            return;
+        }
+        // Relaxed: who waits in `room` looks under its lock, which is taken after this; everybody else only needs to see it soon.
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+        self.room.look_again();
+    }
+
+    /// Where a call begins that can be interrupted.
+    pub(crate) fn calm(&self) -> Calm {
+        Calm(self.interrupts.load(Ordering::Relaxed))
+    }
+
+    /// Refuses to go on if there was an interrupt since.
+    #[inline]
+    pub(crate) fn check_calm(&self, calm: Calm) -> Result<()> {
+        if self.calm() == calm { Ok(()) } else { Err(interrupted()) }
     }
 
     /// May the store be read?
@@ -341,6 +366,11 @@ impl Core {
         // The first one stands.
         let _ = self.merge_failure.set(failure.clone());
     }
+}
+
+#[cold]
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "the call was interrupted on request")
 }
 
 #[cold]

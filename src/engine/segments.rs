@@ -18,9 +18,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::engine::Core;
 use crate::engine::commit::{Active, Commit};
 use crate::engine::reserve::Taker;
+use crate::engine::{Calm, Core};
 use crate::env::SegmentFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
@@ -216,10 +216,9 @@ impl Core {
 
     /// Returns when a flush has made room, or says why none can.
     #[cold]
-    pub(crate) fn wait_for_room(&self) -> Result<()> {
+    pub(crate) fn wait_for_room(&self, calm: Calm) -> Result<()> {
         let start = self.env.now();
-        let call = self.interrupts.watch();
-        let waited = self.make_room_by_flush().and_then(|()| call.check());
+        let waited = self.make_room_by_flush(calm);
         // Relaxed: statistics.
         self.counters.stalls.fetch_add(1, Ordering::Relaxed);
         let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;
@@ -241,12 +240,12 @@ impl Core {
         self.counters.delay_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    fn make_room_by_flush(&self) -> Result<()> {
+    fn make_room_by_flush(&self, calm: Calm) -> Result<()> {
         // The active segment alone may be all there is.
         if !self.has_sealed() {
             self.seal()?;
         }
-        self.wait_for_flush()
+        self.wait_for_flush(calm)
     }
 
     /// The size after `len`.

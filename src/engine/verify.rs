@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::engine::Core;
-use crate::env::ReadFile;
+use crate::engine::{Calm, Core};
+use crate::env::{Memory, ReadFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::log::replay;
@@ -14,11 +14,34 @@ use crate::metrics::Verified;
 use crate::sync::{Arc, epoch};
 use crate::version::Version;
 
+/// A file that stops being readable when there is an interrupt.
+#[derive(Debug)]
+struct Interruptible<'a> {
+    file: Box<dyn ReadFile>,
+    core: &'a Core,
+    calm: Calm,
+}
+
+impl ReadFile for Interruptible<'_> {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.core.check_calm(self.calm)?;
+        self.file.read_at(offset, buffer)
+    }
+
+    fn map(&self) -> Result<Memory> {
+        self.file.map()
+    }
+}
+
 impl Core {
     /// Reads everything that the store holds now and checks it; the first damage is the error. Writers are not held up.
     pub(crate) fn verify(&self) -> Result<Verified> {
         self.check_open()?;
-        let call = self.interrupts.watch();
+        let calm = self.calm();
         // What leaves the store meanwhile stays until this has read it: the version is held.
         let (version, logs) = self.written_logs();
         let tables: BTreeMap<u64, _> =
@@ -33,8 +56,8 @@ impl Core {
                 true => file.published()[..end as usize].to_vec(),
                 false => self.read_file(&file.path, end)?,
             };
+            self.check_calm(calm)?;
             self.verify_log(&file, &bytes, &mut seen)?;
-            call.check()?;
         }
         for table in tables {
             let path = &table.file().path;
@@ -42,7 +65,8 @@ impl Core {
             // A close takes away what left the store meanwhile.
             self.check_open()?;
             let read = read.ok_or_else(|| Error::on(ErrorKind::Corruption, path, "the table is gone"))?;
-            let (records, bytes) = table.verify(&*read, &|| call.check())?;
+            let read = Interruptible { file: read, core: self, calm };
+            let (records, bytes) = table.verify(&read)?;
             seen.files += 1;
             seen.records += records;
             seen.bytes += bytes;

@@ -374,7 +374,7 @@ fn a_table_answers_as_its_list_does() {
                         );
                     }
                 }
-                assert_eq!(table.verify(&*place.read(), &|| Ok(())).unwrap(), (items.len() as u64, meta.len), "{name}");
+                assert_eq!(table.verify(&*place.read()).unwrap(), (items.len() as u64, meta.len), "{name}");
                 assert!(table.memory() > 0);
             }
             place.env.unlink(&place.dir.join(super::name(NUMBER))).unwrap();
@@ -518,7 +518,7 @@ fn damage_moves_with_its_record() {
     }
     let (meta, _) = builder.finish(0).unwrap();
     let table = place.open(&meta, Io::Mapped).unwrap();
-    assert_eq!(table.verify(&*place.read(), &|| Ok(())).unwrap_err().kind(), ErrorKind::Corruption);
+    assert_eq!(table.verify(&*place.read()).unwrap_err().kind(), ErrorKind::Corruption);
     let mut cursor = place.cursor(&table, false, None, None);
     cursor.seek_to_end_of(true).unwrap();
     assert_eq!(cursor.key(), b"a");
@@ -548,7 +548,7 @@ fn the_builder_refuses_what_is_out_of_order() {
     let (meta, _) = builder.finish(0).unwrap();
     assert_eq!((meta.records, meta.keys), (2, 2));
     let table = place.open(&meta, Io::Mapped).unwrap();
-    table.verify(&*place.read(), &|| Ok(())).unwrap();
+    table.verify(&*place.read()).unwrap();
     place.env.unlink(&place.dir.join(super::name(NUMBER))).unwrap();
     assert_eq!(place.builder(1).finish(0).unwrap_err().kind(), ErrorKind::Internal, "no record");
 }
@@ -572,7 +572,7 @@ fn a_table_of_a_tables_records_is_the_same() {
     let (copied, _) = builder.finish(3).unwrap();
     assert_eq!(Meta { number: NUMBER, footer_check: meta.footer_check, ..copied.clone() }, meta);
     let copy = place.open(&copied, Io::Mapped).unwrap();
-    assert_eq!(copy.verify(&*place.env.open_read(path).unwrap().unwrap(), &|| Ok(())).unwrap().0, 500);
+    assert_eq!(copy.verify(&*place.env.open_read(path).unwrap().unwrap()).unwrap().0, 500);
     check_cursor(&mut copy.cursor(Reading::Shared, None, None).unwrap(), &items, &[], "copy");
 }
 
@@ -677,7 +677,7 @@ fn costs() {
             };
             table.hashes(add).unwrap();
         });
-        time("a record: verify".to_owned(), n, &mut || assert!(table.verify(&*place.read(), &|| Ok(())).is_ok()));
+        time("a record: verify".to_owned(), n, &mut || assert!(table.verify(&*place.read()).is_ok()));
         assert_ne!(sum, 1);
         place.env.unlink(&place.dir.join(super::name(NUMBER))).unwrap();
     }

@@ -27,13 +27,13 @@ const READ_BYTES: u64 = 1 << 20;
 impl Table {
     /// Reads all of the table by `read`, past mapping and cache, and checks it; the first damage is the error. Returns how many
     /// records and bytes there are.
-    pub fn verify(&self, read: &dyn ReadFile, breathe: &dyn Fn() -> Result<()>) -> Result<(u64, u64)> {
+    pub fn verify(&self, read: &dyn ReadFile) -> Result<(u64, u64)> {
         let (file, meta) = (&**self.file(), self.meta());
         if read.len() != meta.len {
             return Err(file.corrupt(meta.len.min(read.len()), "the table has not the length that it was written with"));
         }
         let footer = read_ends(read, &file.path, self.database(), meta)?;
-        let verifying = Verifying { file, meta, footer, read, breathe, last_key: Vec::new(), entries: Vec::new() };
+        let verifying = Verifying { file, meta, footer, read, last_key: Vec::new(), entries: Vec::new() };
         verifying.all()?;
         Ok((meta.records, meta.len))
     }
@@ -44,7 +44,6 @@ struct Verifying<'a> {
     meta: &'a Meta,
     footer: Footer,
     read: &'a dyn ReadFile,
-    breathe: &'a dyn Fn() -> Result<()>,
     last_key: Vec<u8>,
     /// What the hash pages should hold.
     entries: Vec<u64>,
@@ -111,7 +110,6 @@ impl Verifying<'_> {
         while block < fences.blocks() {
             let (from, one) = fences.bounds(block);
             let to = fences.boundary_before(from.saturating_add(READ_BYTES)).max(one);
-            (self.breathe)()?;
             let bytes = self.bytes(from, to)?;
             while block < fences.blocks() && fences.bounds(block).1 <= to {
                 let (start, end) = fences.bounds(block);
@@ -320,10 +318,7 @@ mod tests {
         let bytes = place.bytes();
         for io in [Io::Mapped, Io::Positioned] {
             let table = place.open(&meta, io).unwrap();
-            assert_eq!(
-                (ask(&place, &table, Some(&items)), table.verify(&*place.read(), &|| Ok(())).unwrap().0),
-                (0, 18)
-            );
+            assert_eq!((ask(&place, &table, Some(&items)), table.verify(&*place.read()).unwrap().0), (0, 18));
         }
         let (mut refused, mut erred) = (0, 0);
         for bit in 0..bytes.len() * 8 {
@@ -339,11 +334,7 @@ mod tests {
                     refused += 1;
                 }
                 Ok(table) => {
-                    assert_eq!(
-                        table.verify(&*place.read(), &|| Ok(())).unwrap_err().kind(),
-                        ErrorKind::Corruption,
-                        "bit {bit}"
-                    );
+                    assert_eq!(table.verify(&*place.read()).unwrap_err().kind(), ErrorKind::Corruption, "bit {bit}");
                     erred += usize::from(ask(&place, &table, Some(&items)) > 0);
                 }
             }
@@ -399,7 +390,7 @@ mod tests {
         place.replace(&bad);
         for io in [Io::Mapped, Io::Positioned] {
             let table = place.open(&meta, io).unwrap();
-            assert_eq!(table.verify(&*place.read(), &|| Ok(())).unwrap_err().offset(), Some(a));
+            assert_eq!(table.verify(&*place.read()).unwrap_err().offset(), Some(a));
             let mut cursor = table.cursor(Reading::Shared, None, None).unwrap();
             cursor.seek_to_end_of(true).unwrap();
             while cursor.step(true).is_ok() {
@@ -484,7 +475,7 @@ mod tests {
                     Ok(table) => {
                         opened += 1;
                         ask(&place, &table, None);
-                        match table.verify(&*place.read(), &|| Ok(())) {
+                        match table.verify(&*place.read()) {
                             Ok(_) => sound += 1,
                             Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error}"),
                         }

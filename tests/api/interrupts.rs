@@ -1,77 +1,106 @@
-//! What takes long ends early when somebody asks, and nothing else is concerned.
+//! `Db::interrupt`: calls that take long end early and say so, nothing else notices, and nothing is half done.
+//!
+//! Nobody can say when a call is in the middle of its work, so one thread makes the call again and again and another interrupts, until one of
+//! them was caught. A call that can't be interrupted never is, and the test fails at its deadline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use kvs::env::sim::SimEnv;
-use kvs::{Db, ErrorKind, Options};
+use kvs::{Db, ErrorKind, Options, Result};
 
-use super::tiny;
+use super::value;
 
-fn key(i: u64) -> [u8; 8] {
-    i.to_be_bytes()
-}
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Interrupts until `call`, made again and again on another thread, has been interrupted; it may be through before, now and then.
-fn interrupted(db: &Db, call: impl Fn(&Db) -> kvs::Result<()> + Send + Sync) {
-    let was = AtomicBool::new(false);
+/// Interrupts until `call` was caught once; what it answers otherwise must be no error.
+fn catch(db: &Db, mut call: impl FnMut() -> Result<()> + Send) {
+    let caught = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !was.load(Ordering::Relaxed) {
-                match call(db) {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == ErrorKind::Interrupted => was.store(true, Ordering::Relaxed),
-                    Err(e) => panic!("{e:?}"),
+            let start = Instant::now();
+            while start.elapsed() < DEADLINE {
+                if let Err(failure) = call() {
+                    assert_eq!(failure.kind(), ErrorKind::Interrupted, "{failure}");
+                    caught.store(true, Ordering::Relaxed);
+                    return;
                 }
             }
         });
-        while !was.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        while !caught.load(Ordering::Relaxed) && start.elapsed() < DEADLINE {
             db.interrupt();
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
     });
+    assert!(caught.into_inner(), "nothing was ever interrupted");
 }
 
-/// Each call that takes long or waits is ended by an interrupt, and goes through when there is none.
-#[test]
-fn calls_under_way_are_ended_and_later_ones_are_not() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(dir.path().join("db"), tiny()).unwrap();
-    let n = std::sync::atomic::AtomicU64::new(0);
-    let put = |db: &Db| {
-        let i = n.fetch_add(1, Ordering::Relaxed);
-        db.put(key(i % 3000), [i as u8; 200])
-    };
-    for _ in 0..20_000 {
-        put(&db).unwrap();
+fn filled(path: &std::path::Path) -> Db {
+    let db = Db::open(path, Options { table_bytes_max: 1 << 20, ..Options::default() }).unwrap();
+    for i in 0..50_000u32 {
+        db.put(i.to_be_bytes(), [i as u8; 200]).unwrap();
     }
-    interrupted(&db, |db| db.verify().map(drop));
-    interrupted(&db, |db| db.compact::<&[u8]>(..));
-    interrupted(&db, |db| put(db).and_then(|()| db.flush()));
-    interrupted(&db, put);
-    // No interrupt is under way any more.
-    db.put("after", "all").unwrap();
-    db.compact::<&[u8]>(..).unwrap();
-    db.verify().unwrap();
-    assert_eq!(db.get("after").unwrap().unwrap(), b"all");
-    assert_eq!(db.iter().unwrap().count(), 3001);
-}
-
-/// An interrupt of which nothing knows: calls that begin after it, and a store where nothing is under way.
-#[test]
-fn an_interrupt_is_for_calls_under_way() {
-    let sim = SimEnv::new(1);
-    let db = Db::open_with(sim.shared(), "/db", tiny()).unwrap();
-    for i in 0..2000 {
-        db.interrupt();
-        db.put(key(i), [7; 200]).unwrap();
-    }
-    db.interrupt();
     db.flush().unwrap();
-    db.interrupt();
+    db
+}
+
+/// A check of all files; the next one finds them as good as they were.
+#[test]
+fn a_verify_ends_early() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = filled(&dir.path().join("db"));
+    catch(&db, || db.verify().map(|_| ()));
+    assert_eq!(db.verify().unwrap().records, 50_000);
+}
+
+/// A merge; what it has done stays done, merges go on afterwards, and every key is there.
+#[test]
+fn a_compact_ends_early_and_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = filled(&dir.path().join("db"));
+    catch(&db, || db.compact::<&[u8]>(..));
+    let stats = db.stats();
+    assert_eq!((stats.merges_stopped, stats.poisoned), (0, 0), "{stats}");
     db.compact::<&[u8]>(..).unwrap();
+    assert_eq!(db.verify().unwrap().records, 50_000);
+    assert_eq!(db.iter().unwrap().count(), 50_000);
+    assert_eq!(value(&db, 77u32.to_be_bytes()), Some(vec![77; 200]));
+}
+
+/// A write that waits for room. It was not done; one that nobody interrupts is.
+#[test]
+fn a_write_that_waits_gives_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let options = Options { segment_bytes_max: 1 << 20, memtable_bytes_max: 2 << 20, ..Options::default() };
+    let db = Db::open(&path, options).unwrap();
+    let large = vec![1; 500 << 10];
+    let mut last = 0u32;
+    catch(&db, || {
+        last += 1;
+        db.put(last.to_be_bytes(), &large)
+    });
+    assert!(!db.contains(last.to_be_bytes()).unwrap());
+    assert!(last == 1 || db.contains((last - 1).to_be_bytes()).unwrap());
+    db.put(last.to_be_bytes(), "now").unwrap();
+    assert_eq!(db.stats().poisoned, 0);
+    drop(db);
+    let db = Db::open(&path, Options::default()).unwrap();
+    assert_eq!(db.iter().unwrap().count() as u32, last);
+    assert_eq!(value(&db, last.to_be_bytes()), Some(b"now".to_vec()));
+}
+
+/// An interrupt that meets nothing does nothing.
+#[test]
+fn nothing_is_left_of_an_interrupt() {
+    let db = Db::in_memory(Options::default()).unwrap();
     db.interrupt();
+    db.put("k", "v").unwrap();
+    db.flush().unwrap();
+    db.compact::<&[u8]>(..).unwrap();
     db.verify().unwrap();
+    db.interrupt();
     db.close().unwrap();
     db.interrupt();
-    assert_eq!(Db::open_with(sim.shared(), "/db", Options::default()).unwrap().iter().unwrap().count(), 2000);
+    assert_eq!(db.verify().unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -368,3 +368,19 @@ pub unsafe extern "C" fn kvs_compact(
         Ok(KVS_OK)
     })
 }
+
+/// Interrupts the calls that run on the database now and take long: kvs_verify, kvs_compact, kvs_flush, and writes that wait for a flush.
+/// They return KVS_E_INTERRUPTED as soon as they notice, and such a write was not done; what a merge has done by then stays
+/// done. What does not wait, and what begins later, is not concerned: an interrupt that meets nothing does nothing. For Ctrl-C and
+/// cancel buttons. Any thread, at once; not from a signal handler: let a thread wait for the signal.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_interrupt(db: *const kvs_db, err: *mut *mut kvs_error) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_interrupt", unsafe { ErrorOut::new(err) }, || {
+        let core = core(db)?;
+        core.check_open()?;
+        core.db.interrupt();
+        Ok(KVS_OK)
+    })
+}

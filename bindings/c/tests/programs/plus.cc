@@ -163,6 +163,7 @@ static void upkeep(const std::string &directory) {
     db.flush();
     db.compact("key1", "key2");
     db.compact();
+    db.interrupt();
     CHECK(db.verify().records == 1000 && db.stats().tables == 1 && db.property("stats.tables") == "1");
     CHECK(thrown([&] { db.property("colour"); }) == KVS_E_INVALID);
     db = kvs::db();

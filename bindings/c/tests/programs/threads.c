@@ -62,6 +62,40 @@ static void *fighter(void *argument) {
     return NULL;
 }
 
+static kvs_db *checked;
+static volatile int caught;
+
+/* Checks every byte until it is told to stop. */
+static void *checker(void *argument) {
+    (void)argument;
+    kvs_verified verified;
+    kvs_status status;
+    kvs_error *err = NULL;
+    while ((status = kvs_verify(checked, 0, &verified, sizeof verified, &err)) == KVS_OK) continue;
+    EXPECT(KVS_E_INTERRUPTED, status);
+    CHECK(kvs_error_code(err) == KVS_E_INTERRUPTED);
+    kvs_error_free(err);
+    caught = 1;
+    return NULL;
+}
+
+static void interrupts(const char *directory) {
+    char path[4096];
+    pthread_t thread;
+    kvs_verified verified;
+    static uint8_t value[1 << 20];
+    snprintf(path, sizeof path, "%s/interrupts", directory);
+    EXPECT(KVS_OK, kvs_open(path, NULL, &checked, NULL));
+    for (uint8_t i = 0; i < 20; i++) EXPECT(KVS_OK, kvs_put(checked, &i, 1, value, sizeof value, 0, NULL));
+    EXPECT(KVS_OK, kvs_flush(checked, 0, NULL));
+    CHECK(pthread_create(&thread, NULL, checker, NULL) == 0);
+    while (!caught) EXPECT(KVS_OK, kvs_interrupt(checked, NULL));
+    pthread_join(thread, NULL);
+    EXPECT(KVS_OK, kvs_verify(checked, 0, &verified, sizeof verified, NULL));
+    CHECK(verified.records == 20);
+    kvs_free_db(checked);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     char path[4096];
@@ -95,5 +129,6 @@ int main(int argc, char **argv) {
     kvs_iter_free(contested);
     kvs_batch_free(batch);
     kvs_free_db(db);
+    interrupts(argv[1]);
     return 0;
 }
