@@ -221,6 +221,21 @@
 #define KVS_DURABILITY_SYNC 2
 
 /**
+ * Levels of events, for kvs_log_fn: what the database does by itself.
+ */
+#define KVS_LOG_INFO 1
+
+/**
+ * See KVS_LOG_INFO: it works, but not as it should: writes have to wait, the disk is full.
+ */
+#define KVS_LOG_WARNING 2
+
+/**
+ * See KVS_LOG_INFO: something is broken: damage, or a failure after which writes are refused.
+ */
+#define KVS_LOG_ERROR 3
+
+/**
  * Kinds of packed writes, for kvs_batch_append_packed: a put of a key and a value.
  */
 #define KVS_PACKED_PUT 1
@@ -311,6 +326,20 @@ typedef struct kvs_snapshot kvs_snapshot;
  * What a call came to: 0 is success, a positive number an ordinary outcome, a negative one an error.
  */
 typedef int32_t kvs_status;
+
+/**
+ * Hears of a database's events: what it opens, flushes, merges and closes, when writes have to wait, and above all what goes wrong. level is
+ * KVS_LOG_INFO, KVS_LOG_WARNING or KVS_LOG_ERROR; message is one line for people, borrowed until the hook returns, message_len bytes and then
+ * a NUL. Called on the database's own thread, or on one that opens or closes it, with no lock held, one event at a time for each
+ * database. It must not call the database, nor longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is
+ * told.
+ */
+typedef void (*kvs_log_fn)(void *ctx, int32_t level, const char *message, size_t message_len);
+
+/**
+ * Lets go of what a hook was given.
+ */
+typedef void (*kvs_free_fn)(void *ctx);
 
 /**
  * A database's numbers at one moment. Counters begin at each open; the rest is what is there now. Later versions add fields at the
@@ -746,6 +775,19 @@ KVS_MUST_USE
 kvs_status kvs_options_set_memtable_bytes_max(kvs_options *options,
                                               uint64_t bytes,
                                               kvs_error **err);
+
+/**
+ * Sets the log hook of databases that are opened with these options; a NULL log takes it away. ctx is handed to each call of it, and to
+ * ctx_free, which may be NULL: that is called once, when neither these options nor a database that is open still have the hook, on
+ * the thread that closes or frees the last of them. On failure it is not called, and nothing is changed. Any thread.
+ */
+KVS_API
+KVS_MUST_USE
+kvs_status kvs_options_set_log(kvs_options *options,
+                               kvs_log_fn log,
+                               void *ctx,
+                               kvs_free_fn ctx_free,
+                               kvs_error **err);
 
 /**
  * How many options there are, for kvs_option_info. Any thread.

@@ -30,9 +30,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <functional>
 #include <iterator>
-#include <new>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -190,6 +190,24 @@ class options : public detail::handle<kvs_options, kvs_options_free> {
     options &cache_bytes(std::uint64_t size) & { return typed(kvs_options_set_cache_bytes, size); }
     options &memory_bytes_max(std::uint64_t size) & { return typed(kvs_options_set_memory_bytes_max, size); }
     options &memtable_bytes_max(std::uint64_t size) & { return typed(kvs_options_set_memtable_bytes_max, size); }
+
+    /** Hears of events: the level, KVS_LOG_..., and one line. See kvs_log_fn; what it throws is swallowed. */
+    options &log(std::function<void(std::int32_t, std::string_view)> hook) & {
+        using owned = std::function<void(std::int32_t, std::string_view)>;
+        auto tell = [](void *ctx, std::int32_t level, const char *message, std::size_t size) {
+            try {
+                (*static_cast<owned *>(ctx))(level, std::string_view(message, size));
+            } catch (...) {
+                /* It must not pass through the library. */
+            }
+        };
+        auto free = [](void *ctx) { delete static_cast<owned *>(ctx); };
+        auto ctx = std::make_unique<owned>(std::move(hook));
+        detail::check(detail::run([&](kvs_error **e) { return kvs_options_set_log(raw(), tell, ctx.get(), free, e); }));
+        /* Now it is the library's. */
+        static_cast<void>(ctx.release());
+        return *this;
+    }
 
     /** One option: name, default and one sentence. */
     struct info {

@@ -50,6 +50,8 @@ pub mod env;
 #[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
 mod error;
 #[cfg(not(kvs_loom))]
+mod events;
+#[cfg(not(kvs_loom))]
 mod files;
 #[cfg(not(kvs_loom))]
 #[doc(hidden)]
@@ -100,6 +102,8 @@ pub use batch::Batch;
 #[cfg(not(kvs_loom))]
 pub use db::{Db, Snapshot};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(not(kvs_loom))]
+pub use events::{EventLevel, LogHook};
 #[cfg(not(kvs_loom))]
 pub use iterator::Iter;
 #[cfg(not(kvs_loom))]

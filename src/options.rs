@@ -4,6 +4,7 @@
 //! [`OPTIONS`] offer the same by name, for the shell, C and Python.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::LogHook;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -98,6 +99,9 @@ pub struct Options {
     /// Runs of tables; more, and some are merged. Default: 12. Larger: fewer bytes written by merges. Smaller: faster scans and
     /// seeks while the store is being written. 1 to 100.
     pub runs_max: u64,
+    /// What hears of the store's events. Default: nobody. Has no name for [`Options::set`]: it is no text. An open store has taken it:
+    /// in [`Db::options`](crate::Db::options) there is none.
+    pub log: Option<LogHook>,
 }
 
 impl Default for Options {
@@ -117,6 +121,7 @@ impl Default for Options {
             memory_bytes_max: 1 << 30,
             space_percent: 150,
             runs_max: 12,
+            log: None,
         }
     }
 }

@@ -49,6 +49,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "files",
             "files/region",
             "lenient",
+            "events",
             "options",
             "batch",
             "value",

@@ -13,6 +13,7 @@ use crate::engine::Core;
 use crate::engine::LOGS_MAX;
 use crate::env::DirLock;
 use crate::error::{ErrorKind, Result};
+use crate::events::EventLevel;
 use crate::log::segment::SEGMENT_HEADER_BYTES;
 use crate::manifest::Edit;
 use crate::sync::epoch;
@@ -64,6 +65,12 @@ impl Core {
         self.give_back_segment();
         self.unlink_leaving();
         closing.lock = None;
+        match &result {
+            Ok(()) => self.note(EventLevel::Info, || format!("closed {}", self.dir.display())),
+            Err(failure) => self.note(EventLevel::Error, || format!("closed with a failure: {failure}")),
+        }
+        drop(closing);
+        self.events.end();
         result
     }
 

@@ -21,6 +21,7 @@ use crate::engine::picking::{self, Limits, Shape};
 use crate::engine::reserve::Taker;
 use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::EventLevel;
 use crate::leaving;
 use crate::merging::{Merging, Source};
 use crate::record::Seq;
@@ -233,6 +234,10 @@ impl Core {
         self.admit_deletes_again();
         // Relaxed: a statistic.
         self.counters.merges.fetch_add(1, Ordering::Relaxed);
+        self.note(EventLevel::Info, || {
+            let tables = self.version.pin(&epoch::pin()).slices().count();
+            format!("merged {} runs; the store has {tables} tables now", job.runs.len())
+        });
         background.seen_iterators = self.counters.iterators.load(Ordering::Relaxed);
         let version = self.version.pin(&epoch::pin());
         if job.all {

@@ -25,6 +25,7 @@ use crate::engine::reserve::Taker;
 use crate::engine::tables::Flushed;
 use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::EventLevel;
 use crate::leaving;
 use crate::memtable::Memtable;
 use crate::memtable::cursor::RunCursor;
@@ -79,6 +80,11 @@ impl Core {
             && failure.kind() != ErrorKind::NoSpace
         {
             self.poison(failure);
+        }
+        if let Err(full) = &flushed
+            && full.kind() == ErrorKind::NoSpace
+        {
+            self.note(EventLevel::Warning, || format!("a flush found no space: {full}"));
         }
         self.room.tell(flushed.as_ref().err());
         flushed
@@ -151,6 +157,10 @@ impl Core {
             },
         )?;
         let written: u64 = slices.iter().map(|slice| slice.table.meta().len).sum();
+        self.note(EventLevel::Info, || {
+            let took = self.env.now().saturating_sub(start).as_millis();
+            format!("flushed {count} segments to {} tables of {written} bytes in {took} ms", slices.len())
+        });
         self.scans.flushed(self.version.load(&epoch::pin()).ranges.bytes() as u64);
         // Relaxed: statistics.
         self.merged_since_flush.store(0, Ordering::Relaxed);

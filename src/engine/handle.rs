@@ -7,6 +7,7 @@
 use crate::engine::Core;
 use crate::env::Spawned;
 use crate::error::Result;
+use crate::events::EventLevel;
 use crate::record::Seq;
 use crate::sync::{Arc, Ordering, epoch};
 
@@ -18,6 +19,12 @@ impl Handle {
     /// Starts the worker of a recovered core.
     pub(crate) fn start(core: Core) -> Result<Arc<Handle>> {
         let core = Arc::new(core);
+        core.note(EventLevel::Info, || {
+            let version = core.version.pin(&epoch::pin());
+            let (tables, segments) = (version.slices().count(), version.memtables.len());
+            format!("opened {}: {tables} tables, {segments} log segments", core.dir.display())
+        });
+        core.events.deliver();
         let handle = Arc::new(Handle(Arc::clone(&core)));
         // A store that is only read has a worker if there are tables, to fill the index from.
         if !core.options.read_only || core.version.load(&epoch::pin()).uncovered {

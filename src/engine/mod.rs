@@ -56,6 +56,7 @@ use crate::engine::compaction::{Asked, Background};
 use crate::engine::flush::{Backlog, Room};
 use crate::env::{DirLock, Env, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{EventLevel, Events};
 use crate::files::{Bytes, File, Files};
 use crate::index::{Address, Index};
 use crate::leaving::Leaving;
@@ -138,6 +139,7 @@ pub struct Core {
     pub(crate) closing: Mutex<close::Closing>,
     pub(crate) signal: Arc<Signal>,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
     /// How often running calls were interrupted: see [`Core::interrupt`].
     interrupts: AtomicU64,
     /// The worker runs in a thread of its own.
@@ -190,7 +192,7 @@ pub(crate) struct Parts {
 }
 
 impl Core {
-    pub(crate) fn new(parts: Parts) -> Core {
+    pub(crate) fn new(mut parts: Parts) -> Core {
         let graveyard = Arc::new(Graveyard::default());
         let log_bytes_max = parts.options.memtable_bytes_max;
         let log_bytes = parts.version.memtables.iter().map(|m| m.file.memory().len() as u64).sum();
@@ -199,7 +201,10 @@ impl Core {
         // What was replayed is sealed.
         let backlog = Backlog::default();
         parts.version.memtables.iter().for_each(|memtable| backlog.sealed(memtable.file.end()));
+        // Taken, so that the close can let go of it.
+        let events = Events::new(parts.options.log.take());
         Core {
+            events,
             threaded: AtomicBool::new(false),
             fork_generation: parts.env.fork_generation(),
             env: parts.env,
@@ -304,7 +309,9 @@ impl Core {
     #[cold]
     pub(crate) fn poison(&self, failure: &Error) {
         // Fails if an earlier failure is there already: that one stands.
-        let _ = self.failure.set(failure.clone());
+        if self.failure.set(failure.clone()).is_ok() {
+            self.note(EventLevel::Error, || format!("writes are refused until the store is opened again: {failure}"));
+        }
         // Release pairs with the Acquire that `OnceLock::get` makes on its own; Relaxed would do.
         self.state.fetch_or(POISONED, Ordering::Release);
         self.room.tell(Some(&self.poisoned()));
@@ -348,6 +355,14 @@ impl Core {
         Ok((file, bytes, header))
     }
 
+    /// Tells the log hook, soon: the worker does, or whoever does its work.
+    #[inline]
+    pub(crate) fn note(&self, level: EventLevel, text: impl FnOnce() -> String) {
+        if self.events.note(level, text) {
+            self.signal.tell_garbage();
+        }
+    }
+
     /// Is there a thread that does what the worker should?
     pub(crate) fn has_worker(&self) -> bool {
         // Relaxed: set once, before anybody else has the core.
@@ -364,7 +379,9 @@ impl Core {
     /// Damage that stops merges, for `stats` and the next `compact`.
     pub(crate) fn note_background_failure(&self, failure: &Error) {
         // The first one stands.
-        let _ = self.merge_failure.set(failure.clone());
+        if self.merge_failure.set(failure.clone()).is_ok() {
+            self.note(EventLevel::Error, || format!("merges have stopped: {failure}"));
+        }
     }
 }
 

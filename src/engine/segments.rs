@@ -23,6 +23,7 @@ use crate::engine::reserve::Taker;
 use crate::engine::{Calm, Core};
 use crate::env::SegmentFile;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::EventLevel;
 use crate::files::File;
 use crate::log::segment::{self, Appender, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::{self, FILE_NUMBER_MAX};
@@ -223,6 +224,7 @@ impl Core {
         self.counters.stalls.fetch_add(1, Ordering::Relaxed);
         let nanos = self.env.now().saturating_sub(start).as_nanos() as u64;
         self.counters.stall_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.note(EventLevel::Warning, || format!("a write waited {} ms for a flush", nanos / 1_000_000));
         waited
     }
 

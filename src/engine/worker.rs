@@ -49,6 +49,7 @@ impl Core {
         // Nobody flushes or merges any more: whoever waits must hear of it.
         self.room.tell(self.failure());
         self.refuse_compactions(&self.failure().map_or_else(super::closed, Error::poisoned_by));
+        self.events.deliver();
     }
 
     fn live(&self) {
@@ -60,6 +61,7 @@ impl Core {
                     return;
                 }
                 did_something = self.turn(&mut self.background.lock(), rest != Rest::Busy);
+                self.events.deliver();
             }
             let patience = match rest {
                 Rest::Busy => Some(REST),
@@ -162,6 +164,8 @@ impl Core {
         self.prepare_segment();
         while self.turn(&mut background, true) {}
         self.free_retired();
+        drop(background);
+        self.events.deliver();
     }
 
     /// Sorts sealed segments, one after the other. Damage is left for the scan that meets it.

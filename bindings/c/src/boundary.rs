@@ -6,6 +6,8 @@
 //! - C2. An out-pointer is NULL or writable for its type until the call returns.
 //! - C3. A string is NULL or ends in a NUL byte, and is not written to until the call returns.
 //! - C4. A buffer given to `kvs_free` came from this library and was not freed before.
+//! - C5. A log hook and its `ctx_free` may be called by any thread with the `ctx` that came with them, the hook by several at once if it is
+//!   given to several databases, until `ctx_free` was called, which is once; neither unwinds.
 //!
 //! Handles are not in this list: any 64 bits are a safe handle.
 

@@ -5,7 +5,7 @@
 //!    exported symbol to that.
 //! 2. A handle is a value that [`engine::handles`] looks up, never an address. [`objects`] says what lies behind each kind.
 //! 3. The caller's pointers are touched by the few functions of [`boundary`] only, which states the contract (C1 to
-//!    C4) that each SAFETY line refers to.
+//!    C5) that each SAFETY line refers to.
 //!
 //! The modules in the order of the header: status, error, options, db, pin, results, stats, repair, batch, snapshot, iter. Then what they stand
 //! on: boundary, objects, cell, fork, fault.

@@ -1,9 +1,9 @@
 //! Options by name: the complete interface, so that a new option needs no new symbol in any binding.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::OnceLock;
 
-use engine::{Durability, OPTIONS as ENGINE_OPTIONS, Options};
+use engine::{Durability, EventLevel, LogHook, OPTIONS as ENGINE_OPTIONS, Options};
 
 use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, refused, string};
 use crate::error::kvs_error;
@@ -174,6 +174,84 @@ pub unsafe extern "C" fn kvs_options_set_memtable_bytes_max(
     call("kvs_options_set_memtable_bytes_max", unsafe { ErrorOut::new(err) }, || {
         change(options, |body| body.options.memtable_bytes_max = bytes)
     })
+}
+
+/// Hears of a database's events: what it opens, flushes, merges and closes, when writes have to wait, and above all what goes wrong. level is
+/// KVS_LOG_INFO, KVS_LOG_WARNING or KVS_LOG_ERROR; message is one line for people, borrowed until the hook returns, message_len bytes and then
+/// a NUL. Called on the database's own thread, or on one that opens or closes it, with no lock held, one event at a time for each
+/// database. It must not call the database, nor longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is
+/// told.
+#[expect(non_camel_case_types, reason = "the name in C")]
+pub type kvs_log_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, level: i32, message: *const c_char, message_len: usize)>;
+
+/// Lets go of what a hook was given.
+#[expect(non_camel_case_types, reason = "the name in C")]
+pub type kvs_free_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
+
+/// Sets the log hook of databases that are opened with these options; a NULL log takes it away. ctx is handed to each call of it, and to
+/// ctx_free, which may be NULL: that is called once, when neither these options nor a database that is open still have the hook, on
+/// the thread that closes or frees the last of them. On failure it is not called, and nothing is changed. Any thread.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn kvs_options_set_log(
+    options: *mut kvs_options,
+    log: kvs_log_fn,
+    ctx: *mut c_void,
+    ctx_free: kvs_free_fn,
+    err: *mut *mut kvs_error,
+) -> kvs_status {
+    // SAFETY: C2.
+    call("kvs_options_set_log", unsafe { ErrorOut::new(err) }, || {
+        let options = handle("options", options)?;
+        // Looked up first: from here on the context is ours.
+        let set = |body: &mut OptionsBody| {
+            let hook = CHook { log, ctx, ctx_free };
+            let heard = hook.log.is_some().then(|| LogHook::new(move |level, text| hook.tell(level, text)));
+            std::mem::replace(&mut body.options.log, heard)
+        };
+        // The former hook's context is freed when nothing is locked.
+        drop(OPTIONS.with(options, set).map_err(|why| refused("options", why))?);
+        Ok(KVS_OK)
+    })
+}
+
+/// A hook of C.
+struct CHook {
+    log: kvs_log_fn,
+    ctx: *mut c_void,
+    ctx_free: kvs_free_fn,
+}
+
+// SAFETY: the only thing that is not Send and Sync is `ctx`, which is never followed here: it is handed to the two functions, of which C5
+// says that any thread may call them.
+unsafe impl Send for CHook {}
+// SAFETY: as above; of two threads the engine lets one at a time call `tell` for a database, and C5 covers several databases.
+unsafe impl Sync for CHook {}
+
+impl CHook {
+    fn tell(&self, level: EventLevel, text: &str) {
+        let level = match level {
+            EventLevel::Info => KVS_LOG_INFO,
+            EventLevel::Warning => KVS_LOG_WARNING,
+            _ => KVS_LOG_ERROR,
+        };
+        let text = CString::new(text.replace('\0', "?")).unwrap_or_default();
+        if let Some(log) = self.log {
+            // SAFETY: C5: `log` is a function of this type that may be called with `ctx` until `ctx_free` was, which is when this is
+            // dropped. The text is NUL-terminated, as long as said, and lives until `log` has returned.
+            unsafe { log(self.ctx, level, text.as_ptr(), text.as_bytes().len()) }
+        }
+    }
+}
+
+impl Drop for CHook {
+    fn drop(&mut self) {
+        if let Some(free) = self.ctx_free {
+            // SAFETY: C5: `ctx_free` may be called once with `ctx`; this is the only place, and `drop` runs once.
+            unsafe { free(self.ctx) }
+        }
+    }
 }
 
 fn switch(on: u32) -> Outcome<bool> {

@@ -86,6 +86,13 @@ pub const KVS_DURABILITY_PROCESS: u32 = 1;
 /// For kvs_options_set_durability: what was acknowledged survives a power failure.
 pub const KVS_DURABILITY_SYNC: u32 = 2;
 
+/// Levels of events, for kvs_log_fn: what the database does by itself.
+pub const KVS_LOG_INFO: i32 = 1;
+/// See KVS_LOG_INFO: it works, but not as it should: writes have to wait, the disk is full.
+pub const KVS_LOG_WARNING: i32 = 2;
+/// See KVS_LOG_INFO: something is broken: damage, or a failure after which writes are refused.
+pub const KVS_LOG_ERROR: i32 = 3;
+
 /// Kinds of packed writes, for kvs_batch_append_packed: a put of a key and a value.
 pub const KVS_PACKED_PUT: u8 = 1;
 /// See KVS_PACKED_PUT: a delete of a key. The value is empty.

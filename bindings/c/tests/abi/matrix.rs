@@ -104,7 +104,7 @@ impl Function {
             ("uint32_t", "flags") | ("kvs_status", _) => "0",
             ("uint32_t", "on" | "durability") => "1",
             ("uint64_t", "bytes") => "1u << 27",
-            ("void *", _) => "NULL",
+            ("void *" | "kvs_log_fn" | "kvs_free_fn", _) => "NULL",
             ("size_t *", _) => "&out_size",
             ("uint64_t *", _) => "&out_number",
             ("uint8_t **", _) => "&out_bytes",
@@ -128,7 +128,8 @@ impl Function {
             lengths.iter().map(|length| ((*length).to_owned(), "KVS_E_TOO_LARGE")).collect::<Vec<_>>()
         };
         match (type_.as_str(), name.as_str()) {
-            ("kvs_error **", "err") | ("void *", _) | ("kvs_status", _) | ("uint64_t", "bytes") => vec![],
+            ("kvs_error **", "err") | ("void *" | "kvs_log_fn" | "kvs_free_fn", _) => vec![],
+            ("kvs_status", _) | ("uint64_t", "bytes") => vec![],
             ("const char *", "path") if self.name == "kvs_open" => vec![invalid("\"with in_memory\"")],
             ("const char *", "path" | "new_path") => vec![invalid("NULL"), invalid("\"\"")],
             ("const char *", "name" | "value") => vec![invalid("NULL"), invalid("\"\""), invalid("\"\\xff\"")],

@@ -101,6 +101,7 @@ static kvs_status call(const char *name, kvs_error **err) {
     else if (IS("kvs_report_left_out")) status = kvs_report_left_out(NULL, 0, &left_out, sizeof left_out);
     else if (IS("kvs_report_warning")) status = kvs_report_warning(NULL, 0, &s);
     else if (IS("kvs_report_free")) kvs_report_free(NULL);
+    else if (IS("kvs_options_set_log")) status = kvs_options_set_log(options, NULL, NULL, NULL, err);
     else if (IS("kvs_interrupt")) status = kvs_interrupt(db, err);
     else if (IS("kvs_batch_append_packed")) status = kvs_batch_append_packed(batch, NULL, 0, err);
     else if (IS("kvs_batch_bytes")) CHECK(kvs_batch_bytes(batch) == 0);

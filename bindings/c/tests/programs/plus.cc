@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <memory>
 #include <thread>
 
 #define CHECK(condition)                                                                    \
@@ -176,6 +176,21 @@ static void upkeep(const std::string &directory) {
     CHECK(thrown([&] { kvs::repair(directory + "/none", directory + "/again", &options); }) == KVS_E_NOT_A_DATABASE);
 }
 
+static void events() {
+    auto lines = std::make_shared<std::vector<std::string>>();
+    {
+        kvs::options options;
+        options.in_memory(true).log([lines](std::int32_t level, std::string_view line) {
+            CHECK(level == KVS_LOG_INFO);
+            lines->emplace_back(line);
+            throw std::runtime_error("swallowed");
+        });
+        kvs::result<kvs::db> db = kvs::db::open_nothrow(nullptr, &options);
+        CHECK(db && lines->size() == 1 && lines.use_count() == 2);
+    }
+    CHECK(lines->size() == 2 && lines->back().find("closed") == 0 && lines.use_count() == 1);
+}
+
 static void threads() {
     kvs::db db = kvs::db::in_memory();
     std::vector<std::thread> all;
@@ -200,6 +215,7 @@ int main(int argc, char **argv) {
     cursors_and_snapshots();
     errors(argv[1]);
     upkeep(argv[1]);
+    events();
     threads();
     return 0;
 }

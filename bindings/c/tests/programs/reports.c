@@ -1,4 +1,7 @@
 /* What a database tells of itself: typed options, numbers, properties, verify; and what a repair reports. argv[1]: an empty directory. */
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <time.h>
 #include "check.h"
 
 static void typed_options(void) {
@@ -190,10 +193,107 @@ static void repairs(const char *directory) {
     kvs_free_db(db);
 }
 
+/* What a hook heard. */
+typedef struct {
+    pthread_mutex_t lock;
+    char text[16384];
+    int worst, frees;
+} heard;
+
+static void hook(void *ctx, int32_t level, const char *message, size_t length) {
+    heard *h = ctx;
+    CHECK(level >= KVS_LOG_INFO && level <= KVS_LOG_ERROR && strlen(message) == length && !strchr(message, '\n'));
+    pthread_mutex_lock(&h->lock);
+    CHECK(h->frees == 0);
+    if (level > h->worst) h->worst = level;
+    if (strlen(h->text) + length + 2 < sizeof h->text) strcat(strcat(h->text, message), "\n");
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void unhook(void *ctx) { ((heard *)ctx)->frees++; }
+
+/* A text must come up within some time: the worker tells. */
+static void wait_for(heard *h, const char *text) {
+    for (int i = 0; i < 3000; i++) {
+        pthread_mutex_lock(&h->lock);
+        int there = strstr(h->text, text) != NULL;
+        pthread_mutex_unlock(&h->lock);
+        if (there) return;
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    fprintf(stderr, "not told: %s\n%s", text, h->text);
+    exit(1);
+}
+
+static void hooks(const char *directory) {
+    char path[4096];
+    kvs_options *options;
+    kvs_db *db, *other;
+    snprintf(path, sizeof path, "%s/hooks", directory);
+    /* The context is freed when the last of options and databases lets go, whichever that is. */
+    for (int options_last = 0; options_last < 2; options_last++) {
+        heard h = {.lock = PTHREAD_MUTEX_INITIALIZER};
+        EXPECT(KVS_OK, kvs_options_new(&options));
+        EXPECT(KVS_OK, kvs_options_set_log(options, hook, &h, unhook, NULL));
+        EXPECT(KVS_OK, kvs_open(path, options, &db, NULL));
+        CHECK(strncmp(h.text, "opened ", 7) == 0 && strstr(h.text, path));
+        EXPECT(KVS_OK, kvs_put(db, S("k"), S("v"), 0, NULL));
+        EXPECT(KVS_OK, kvs_flush(db, 0, NULL));
+        wait_for(&h, "flushed 1 segments");
+        EXPECT(KVS_OK, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
+        wait_for(&h, "merged ");
+        if (!options_last) kvs_options_free(options);
+        CHECK(h.frees == 0 && !strstr(h.text, "closed"));
+        EXPECT(KVS_OK, kvs_close(db, NULL));
+        CHECK(strstr(h.text, "closed ") && h.worst == KVS_LOG_INFO);
+        CHECK(h.frees == !options_last);
+        if (options_last) kvs_options_free(options);
+        CHECK(h.frees == 1);
+        kvs_free_db(db);
+        CHECK(h.frees == 1);
+    }
+    /* Replaced and taken away; two databases with one hook; freeing the database alone closes it and lets go. */
+    heard one = {.lock = PTHREAD_MUTEX_INITIALIZER}, two = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    EXPECT(KVS_OK, kvs_options_new(&options));
+    EXPECT(KVS_OK, kvs_options_set_in_memory(options, 1, NULL));
+    EXPECT(KVS_OK, kvs_options_set_log(options, hook, &one, unhook, NULL));
+    EXPECT(KVS_OK, kvs_options_set_log(options, hook, &two, unhook, NULL));
+    CHECK(one.frees == 1 && two.frees == 0 && !*one.text);
+    EXPECT(KVS_OK, kvs_open(NULL, options, &db, NULL));
+    EXPECT(KVS_OK, kvs_open(NULL, options, &other, NULL));
+    EXPECT(KVS_OK, kvs_options_set_log(options, NULL, NULL, NULL, NULL));
+    kvs_options_free(options);
+    kvs_free_db(db);
+    CHECK(two.frees == 0);
+    kvs_free_db(other);
+    CHECK(two.frees == 1 && two.worst == KVS_LOG_INFO);
+    /* Without a function the context is let go of at once; of handles that are none it stays the caller's. */
+    heard none = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    EXPECT(KVS_E_BAD_HANDLE, kvs_options_set_log(options, hook, &none, unhook, NULL));
+    CHECK(none.frees == 0);
+    EXPECT(KVS_OK, kvs_options_new(&options));
+    EXPECT(KVS_OK, kvs_options_set_log(options, NULL, &none, unhook, NULL));
+    CHECK(none.frees == 1);
+    kvs_options_free(options);
+    /* Damage that a merge meets is told as what it is. */
+    heard bad = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    snprintf(path, sizeof path, "%s/damaged", directory);
+    EXPECT(KVS_OK, kvs_options_new(&options));
+    EXPECT(KVS_OK, kvs_options_set_log(options, hook, &bad, unhook, NULL));
+    EXPECT(KVS_OK, kvs_open(path, options, &db, NULL));
+    kvs_options_free(options);
+    EXPECT(KVS_E_CORRUPTION, kvs_compact(db, NULL, 0, NULL, 0, 0, NULL));
+    wait_for(&bad, "merges have stopped");
+    CHECK(strstr(bad.text, ".tbl") && bad.worst == KVS_LOG_ERROR);
+    kvs_free_db(db);
+    CHECK(bad.frees == 1);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     typed_options();
     numbers(argv[1]);
     repairs(argv[1]);
+    hooks(argv[1]);
     return 0;
 }
