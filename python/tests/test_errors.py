@@ -1,6 +1,7 @@
 """The exception tree, what an exception carries, and that panics are exceptions."""
 
 import errno
+import os
 import pickle
 from pathlib import Path
 
@@ -13,19 +14,19 @@ TREE: dict[type[kvs.Error], tuple[type[Exception], ...]] = {
     kvs.Error: (Exception,),
     kvs.ClosedError: (kvs.Error, ValueError),
     kvs.LockedError: (kvs.Error, OSError),
-    kvs.CorruptionError: (kvs.Error,),
-    kvs.ReadOnlyError: (kvs.Error,),
+    kvs.CorruptionError: (kvs.Error, OSError),
+    kvs.ReadOnlyError: (kvs.Error, OSError),
     kvs.NoSpaceError: (kvs.Error, OSError),
     kvs.IoError: (kvs.Error, OSError),
-    kvs.PoisonedError: (kvs.Error,),
-    kvs.NotADatabaseError: (kvs.Error,),
-    kvs.NewerFormatError: (kvs.Error,),
-    kvs.ConflictError: (kvs.Error,),
-    kvs.WouldBlockError: (kvs.Error,),
+    kvs.PoisonedError: (kvs.Error, OSError),
+    kvs.NotADatabaseError: (kvs.Error, OSError),
+    kvs.NewerFormatError: (kvs.Error, OSError),
+    kvs.ConflictError: (kvs.Error, RuntimeError),
+    kvs.WouldBlockError: (kvs.Error, BlockingIOError),
     kvs.ForkedError: (kvs.Error, RuntimeError),
     kvs.InvalidArgument: (kvs.Error, ValueError),
     kvs.TooLargeError: (kvs.InvalidArgument,),
-    kvs.InternalError: (kvs.Error,),
+    kvs.InternalError: (kvs.Error, RuntimeError),
 }
 
 
@@ -48,6 +49,27 @@ def test_the_tree_is_complete() -> None:
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert exceptions == set(TREE)
+
+
+def test_each_is_also_what_programs_catch() -> None:
+    for class_ in TREE:
+        if class_ is not kvs.Error:
+            assert issubclass(class_, (OSError, ValueError, RuntimeError)), class_
+
+
+def test_errno_of_each_os_error() -> None:
+    """`Error.errno` is None, and must not hide what OSError takes from its arguments."""
+    for class_ in TREE:
+        if issubclass(class_, OSError):
+            error = class_(errno.EIO, "message")
+            assert (error.errno, error.strerror) == (errno.EIO, "message"), class_
+
+
+def test_a_held_lock_names_path_and_holder(tmp_path: Path) -> None:
+    with kvs.open(tmp_path), pytest.raises(kvs.LockedError) as caught:
+        kvs.open(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert str(os.getpid()) in str(caught.value)
 
 
 def test_errno_and_path(tmp_path: Path) -> None:

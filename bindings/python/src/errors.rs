@@ -62,22 +62,42 @@ const TREE: &[Row] = &[
     row(
         Class::Corruption,
         "CorruptionError",
-        None,
+        Some("OSError"),
         "A file is damaged: see path and offset. Other keys stay readable.",
     ),
-    row(Class::ReadOnly, "ReadOnlyError", None, "The store was opened read-only, or its files cannot be written."),
+    row(
+        Class::ReadOnly,
+        "ReadOnlyError",
+        Some("OSError"),
+        "The store was opened read-only, or its files cannot be written.",
+    ),
     row(Class::NoSpace, "NoSpaceError", Some("OSError"), "The disk or the quota is full. Nothing was written."),
     row(Class::Io, "IoError", Some("OSError"), "The operating system refused an operation: see errno."),
     row(
         Class::Poisoned,
         "PoisonedError",
-        None,
+        Some("OSError"),
         "An earlier write failed: writes are refused until the store is opened again.",
     ),
-    row(Class::NotADatabase, "NotADatabaseError", None, "The directory holds no kvs store."),
-    row(Class::NewerFormat, "NewerFormatError", None, "The files were written by a newer version. Use that version."),
-    row(Class::Conflict, "ConflictError", None, "Somebody else changed what this transaction read. Run it again."),
-    row(Class::WouldBlock, "WouldBlockError", None, "The call would have had to wait and was asked not to."),
+    row(Class::NotADatabase, "NotADatabaseError", Some("OSError"), "The directory holds no kvs store."),
+    row(
+        Class::NewerFormat,
+        "NewerFormatError",
+        Some("OSError"),
+        "The files were written by a newer version. Use that version.",
+    ),
+    row(
+        Class::Conflict,
+        "ConflictError",
+        Some("RuntimeError"),
+        "Somebody else changed what this transaction read. Run it again.",
+    ),
+    row(
+        Class::WouldBlock,
+        "WouldBlockError",
+        Some("BlockingIOError"),
+        "The call would have had to wait and was asked not to.",
+    ),
     row(
         Class::Forked,
         "ForkedError",
@@ -92,7 +112,7 @@ const TREE: &[Row] = &[
         builtin: None,
         doc: "A key, a value or a batch is larger than the format allows. Nothing was written.",
     },
-    row(Class::Internal, "InternalError", None, "A bug in kvs: please report it with the message."),
+    row(Class::Internal, "InternalError", Some("RuntimeError"), "A bug in kvs: please report it with the message."),
 ];
 
 static CLASSES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -127,7 +147,7 @@ fn classes(py: Python<'_>) -> PyResult<&Vec<Py<PyType>>> {
             }
             if let Some(name) = row.builtin {
                 let base = builtins.getattr(name)?;
-                if name == "OSError" {
+                if is_os_error(name) {
                     // `Error.errno`, a plain None, stands before OSError's own slot: put the slot in front again.
                     body.set_item("errno", base.getattr("errno")?)?;
                 }
@@ -138,6 +158,11 @@ fn classes(py: Python<'_>) -> PyResult<&Vec<Py<PyType>>> {
         }
         Ok(made)
     })
+}
+
+/// `BlockingIOError` is one.
+fn is_os_error(builtin: &str) -> bool {
+    matches!(builtin, "OSError" | "BlockingIOError")
 }
 
 /// An exception of `class` that names no file.
@@ -178,7 +203,7 @@ fn instance<'py>(
     message: &str,
     source: Option<&engine::Error>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let is_os_error = TREE[class as usize].builtin == Some("OSError");
+    let is_os_error = TREE[class as usize].builtin.is_some_and(is_os_error);
     let class = classes(py)?[class as usize].bind(py);
     let errno = source.and_then(engine::Error::os_code);
     // An OSError of two arguments has errno and strerror, and keeps them through pickle.
