@@ -1,10 +1,18 @@
 """kvs: an embedded, ordered, durable, multi-version key-value store.
 
+    open(path)          a store: a MutableMapping of bytes to bytes, in key order; also batch(), snapshot(), get_many(), ...
+    open(path, codec=)  the same with values, and keys, of other types: TypedDB
+    repair(path, out)   what is good of a damaged store
+
 >>> with kvs.open(tmp / "example") as db:
 ...     db[b"greeting"] = b"hello"
 ...     db[b"greeting"]
 b'hello'
+
+Every error is a kvs.Error, and also the OSError, ValueError or RuntimeError that programs catch; a missing key is a KeyError.
 """
+
+
 
 from kvs._kvs import (
     DB,
@@ -17,12 +25,14 @@ from kvs._kvs import (
     InternalError,
     InvalidArgument,
     IoError,
+    LeftOut,
     LockedError,
     NewerFormatError,
     NoSpaceError,
     NotADatabaseError,
     PoisonedError,
     ReadOnlyError,
+    Repaired,
     Snapshot,
     TooLargeError,
     View,
@@ -30,30 +40,42 @@ from kvs._kvs import (
     WouldBlockError,
     __version__,
     open,
+    repair,
 )
+from kvs._typed import Codec, TypedBatch, TypedDB, TypedIterator, TypedSnapshot, TypedView
+
 
 __all__ = [
-    "DB",
     "Batch",
     "ClosedError",
+    "Codec",
     "ConflictError",
     "CorruptionError",
+    "DB",
     "Error",
     "ForkedError",
     "InternalError",
     "InvalidArgument",
     "IoError",
+    "LeftOut",
     "LockedError",
     "NewerFormatError",
     "NoSpaceError",
     "NotADatabaseError",
     "PoisonedError",
     "ReadOnlyError",
+    "Repaired",
     "Snapshot",
     "TooLargeError",
+    "TypedBatch",
+    "TypedDB",
+    "TypedIterator",
+    "TypedSnapshot",
+    "TypedView",
     "View",
     "ViewIterator",
     "WouldBlockError",
     "__version__",
     "open",
+    "repair",
 ]

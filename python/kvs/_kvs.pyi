@@ -1,9 +1,12 @@
-from collections.abc import Iterable, Mapping, MutableMapping
+import builtins
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from os import PathLike
 from types import GenericAlias, TracebackType
 from typing import Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar, final, overload
 
 from typing_extensions import Buffer, Self
+
+from kvs._typed import Codec, TypedDB
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -16,6 +19,7 @@ class _Pairs(Protocol):
 
 __version__: str
 
+@overload
 def open(
     path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
     *,
@@ -23,18 +27,129 @@ def open(
     read_only: bool = False,
     durability: Literal["none", "process", "sync"] = "process",
     in_memory: bool = False,
-    **options: str | int | bool,
+    codec: None = None,
+    key_codec: None = None,
+    log_backend: Literal["auto", "mapped", "positioned"] | None = None,
+    segment_bytes_min: int | str | None = None,
+    segment_bytes_max: int | str | None = None,
+    memtable_bytes_max: int | str | None = None,
+    table_bytes_max: int | str | None = None,
+    block_bytes: int | str | None = None,
+    table_io: Literal["auto", "mapped", "positioned"] | None = None,
+    cache_bytes: int | str | None = None,
+    memory_bytes_max: int | str | None = None,
+    space_percent: int | None = None,
+    runs_max: int | None = None,
 ) -> DB: ...
+@overload
+def open(
+    path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: Literal["none", "process", "sync"] = "process",
+    in_memory: bool = False,
+    codec: Literal["utf-8"],
+    key_codec: Literal["utf-8"],
+    log_backend: Literal["auto", "mapped", "positioned"] | None = None,
+    segment_bytes_min: int | str | None = None,
+    segment_bytes_max: int | str | None = None,
+    memtable_bytes_max: int | str | None = None,
+    table_bytes_max: int | str | None = None,
+    block_bytes: int | str | None = None,
+    table_io: Literal["auto", "mapped", "positioned"] | None = None,
+    cache_bytes: int | str | None = None,
+    memory_bytes_max: int | str | None = None,
+    space_percent: int | None = None,
+    runs_max: int | None = None,
+) -> TypedDB[str, str]: ...
+@overload
+def open(
+    path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: Literal["none", "process", "sync"] = "process",
+    in_memory: bool = False,
+    codec: Literal["json", "pickle", "msgpack", "arrow"],
+    key_codec: Literal["utf-8"],
+    log_backend: Literal["auto", "mapped", "positioned"] | None = None,
+    segment_bytes_min: int | str | None = None,
+    segment_bytes_max: int | str | None = None,
+    memtable_bytes_max: int | str | None = None,
+    table_bytes_max: int | str | None = None,
+    block_bytes: int | str | None = None,
+    table_io: Literal["auto", "mapped", "positioned"] | None = None,
+    cache_bytes: int | str | None = None,
+    memory_bytes_max: int | str | None = None,
+    space_percent: int | None = None,
+    runs_max: int | None = None,
+) -> TypedDB[str, Any]: ...
+@overload
+def open(
+    path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: Literal["none", "process", "sync"] = "process",
+    in_memory: bool = False,
+    codec: Codec[_T],
+    key_codec: Literal["utf-8"],
+    log_backend: Literal["auto", "mapped", "positioned"] | None = None,
+    segment_bytes_min: int | str | None = None,
+    segment_bytes_max: int | str | None = None,
+    memtable_bytes_max: int | str | None = None,
+    table_bytes_max: int | str | None = None,
+    block_bytes: int | str | None = None,
+    table_io: Literal["auto", "mapped", "positioned"] | None = None,
+    cache_bytes: int | str | None = None,
+    memory_bytes_max: int | str | None = None,
+    space_percent: int | None = None,
+    runs_max: int | None = None,
+) -> TypedDB[str, _T]: ...
+@overload
+def open(
+    path: str | bytes | PathLike[str] | PathLike[bytes] | None = None,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: Literal["none", "process", "sync"] = "process",
+    in_memory: bool = False,
+    codec: str | Codec[Any] | None = None,
+    key_codec: str | Codec[Any] | None = None,
+    log_backend: Literal["auto", "mapped", "positioned"] | None = None,
+    segment_bytes_min: int | str | None = None,
+    segment_bytes_max: int | str | None = None,
+    memtable_bytes_max: int | str | None = None,
+    table_bytes_max: int | str | None = None,
+    block_bytes: int | str | None = None,
+    table_io: Literal["auto", "mapped", "positioned"] | None = None,
+    cache_bytes: int | str | None = None,
+    memory_bytes_max: int | str | None = None,
+    space_percent: int | None = None,
+    runs_max: int | None = None,
+) -> TypedDB[Any, Any]: ...
+def repair(
+    path: str | bytes | PathLike[str] | PathLike[bytes],
+    out: str | bytes | PathLike[str] | PathLike[bytes],
+    **options: str | int | bool | None,
+) -> Repaired: ...
+def _options() -> list[tuple[str, str, str]]: ...
+def _cli(args: Sequence[str]) -> int: ...
+def _before_fork() -> None: ...
+def _after_fork_in_parent() -> None: ...
 def _after_fork_in_child() -> None: ...
 def _close_all() -> None: ...
 def _panic(message: str) -> None: ...
 @final
 class DB(MutableMapping[bytes, bytes]):
     __hash__: ClassVar[None]  # type: ignore[assignment]
-    @property
+    @builtins.property
     def closed(self) -> bool: ...
-    @property
+    @builtins.property
     def path(self) -> str | bytes | None: ...
+    @builtins.property
+    def approximate_len(self) -> int: ...
     @overload
     def get(self, key: Buffer, default: None = None) -> bytes | None: ...
     @overload
@@ -43,6 +158,7 @@ class DB(MutableMapping[bytes, bytes]):
     def get_many(self, keys: Iterable[Buffer], default: None = None) -> list[bytes | None]: ...
     @overload
     def get_many(self, keys: Iterable[Buffer], default: _T) -> list[bytes | _T]: ...
+    def get_view(self, key: Buffer) -> memoryview: ...
     def put(self, key: Buffer, value: Buffer, *, sync: bool | None = None) -> None: ...
     def put_many(
         self, items: _Pairs | Iterable[tuple[Buffer, Buffer]], *, sync: bool | None = None
@@ -57,7 +173,9 @@ class DB(MutableMapping[bytes, bytes]):
     def pop(self, key: Buffer, default: _T) -> bytes | _T: ...
     def popitem(self) -> tuple[bytes, bytes]: ...
     def setdefault(self, key: Buffer, default: Buffer) -> bytes: ...  # type: ignore[override]
-    def update(self, items: _Pairs | Iterable[tuple[Buffer, Buffer]], /) -> None: ...  # type: ignore[override]
+    def update(  # type: ignore[override]
+        self, items: _Pairs | Iterable[tuple[Buffer, Buffer]] | None = None, /, **names: NoReturn
+    ) -> None: ...
     def clear(self) -> None: ...
     def items(  # type: ignore[override]
         self,
@@ -92,6 +210,8 @@ class DB(MutableMapping[bytes, bytes]):
     def flush(self) -> None: ...
     def compact(self, start: Buffer | None = None, stop: Buffer | None = None) -> None: ...
     def stats(self) -> dict[str, Any]: ...
+    def property(self, name: str) -> int | float: ...
+    def _repr_html_(self) -> str: ...
     def verify(self) -> dict[str, int]: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -126,6 +246,7 @@ class Snapshot(Mapping[bytes, bytes]):
     def get_many(self, keys: Iterable[Buffer], default: None = None) -> list[bytes | None]: ...
     @overload
     def get_many(self, keys: Iterable[Buffer], default: _T) -> list[bytes | _T]: ...
+    def get_view(self, key: Buffer) -> memoryview: ...
     def items(  # type: ignore[override]
         self,
         prefix: Buffer | None = None,
@@ -202,8 +323,42 @@ class View(Generic[_T_co]):
 class ViewIterator(Generic[_T_co]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T_co: ...
+    def seek(self, key: Buffer) -> bool: ...
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+
+@final
+class Pinned:
+    def __len__(self) -> int: ...
+
+@final
+class Repaired:
+    @property
+    def keys(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def left_out(self) -> list[LeftOut]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def is_complete(self) -> bool: ...
+
+@final
+class LeftOut:
+    @property
+    def file(self) -> str: ...
+    @property
+    def span(self) -> tuple[int, int]: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def records(self) -> int | None: ...
+    @property
+    def keys(self) -> tuple[bytes | None, bytes | None]: ...
+    def covers(self, key: Buffer) -> bool: ...
 
 class Error(Exception):
     path: str | None

@@ -52,11 +52,17 @@ def test_every_object_of_the_parent(path: Path) -> None:
     db.sync()
     snapshot, view, iterator, batch = db.snapshot(), db.items(), iter(db.items()), db.batch()
     next(iterator)
+    pinned = db.get_view(b"a")
     batch[b"c"] = b"3"
 
     def child() -> None:
         calls: list[Callable[[], object]] = [
             lambda: db[b"a"],
+            lambda: db.get_view(b"a"),
+            lambda: db.property("writes"),
+            lambda: db.approximate_len,
+            lambda: iterator.seek(b"a"),
+            lambda: memoryview(pinned.obj),
             lambda: db.put(b"a", b"x"),
             lambda: db.delete(b"a"),
             lambda: db.delete_range(),
@@ -89,6 +95,8 @@ def test_every_object_of_the_parent(path: Path) -> None:
                 print("call", number, "went through", file=sys.stderr)
         assert "of the parent process" in repr(db)
         assert "of the parent process" in repr(snapshot)
+        assert bytes(pinned) == b"1"
+        pinned.release()
         snapshot.close()
         db.close()
         assert db.closed
@@ -102,6 +110,55 @@ def test_every_object_of_the_parent(path: Path) -> None:
         pass
     assert dict(db) == {b"a": b"1", b"b": b"2", b"c": b"3"}
     snapshot.close()
+    db.close()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_memoryviews_of_the_parent(path: Path, flushed: bool) -> None:
+    """A child does not inherit the log's memory: reading a view was a SIGSEGV there. It has a copy, which is its own.
+
+    Values of many sizes, next to each other and across pages; the parent goes on to write over all of them.
+    """
+    db = kvs.open(path, segment_bytes_min="64k", segment_bytes_max="1m")
+    wanted = {b"%d" % size: bytes([size % 251]) * size for size in (0, 1, 2, 500, 4095, 4096, 4097, 10_000, 300_000)}
+    db.update(wanted)
+    if flushed:
+        db.flush()
+    db[b"fresh"] = wanted[b"fresh"] = b"in the log"
+    views = {key: db.get_view(key) for key in wanted}
+    gone = db.get_view(b"500")
+    gone.release()
+    part = views[b"10000"][5000:5100]
+    read, write = os.pipe()
+
+    def child() -> None:
+        os.read(read, 1)
+        assert {key: bytes(view) for key, view in views.items()} == wanted
+        assert bytes(part) == bytes([10_000 % 251]) * 100
+
+        def grandchild() -> None:
+            assert {key: bytes(view) for key, view in views.items()} == wanted
+
+        in_child(grandchild)
+        with kvs.open(in_memory=True) as own:
+            own.update(views)
+            assert own == wanted
+        for view in list(views.values()):
+            if view is not views[b"10000"]:
+                view.release()
+        views.clear()
+
+    def overwrite() -> None:
+        for _ in range(30):
+            db.put_many((key, b"\xff" * 50_000) for key in wanted)
+            db.flush()
+        os.write(write, b"x")
+
+    thread = threading.Timer(0.05, overwrite)
+    thread.start()
+    in_child(child)
+    thread.join()
+    assert {key: bytes(view) for key, view in views.items()} == wanted
     db.close()
 
 

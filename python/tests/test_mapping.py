@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import types
 import weakref
 from collections.abc import Collection, Mapping, MutableMapping
@@ -148,6 +149,36 @@ def test_put_many_hands_on_what_the_iterable_raises(db: kvs.DB) -> None:
     assert len(db) == 0
 
 
+def test_update_has_the_arguments_and_errors_of_dict_update(db: kvs.DB) -> None:
+    db.update()
+    db.update(())
+    assert db == {}
+    with pytest.raises(ValueError, match="length 3"):
+        db.update([(b"a", b"b", b"c")])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="keyword"):
+        db.update({b"a": b"1"}, b=b"2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        db.update([5])  # type: ignore[list-item]
+    assert db == {}
+
+
+def test_property(db: kvs.DB) -> None:
+    db.update({b"a": b"1", b"b": b"2"})
+    assert db.property("writes") == 2
+    for name, value in db.stats().items():
+        assert type(db.property(name)) is type(value)
+    with pytest.raises(kvs.InvalidArgument, match="no property .colour.; known are writes, commits"):
+        db.property("colour")
+
+
+def test_approximate_len(db: kvs.DB) -> None:
+    assert db.approximate_len == 0
+    db.put_many((b"%05d" % n, b"") for n in range(5000))
+    assert db.approximate_len == 5000
+    db.put_many((b"%05d" % n, b"again") for n in range(5000))
+    assert db.approximate_len == 5000
+
+
 def test_len_and_bool(db: kvs.DB) -> None:
     assert not db
     assert len(db) == 0
@@ -239,7 +270,7 @@ def test_flush_stats_verify(db: kvs.DB) -> None:
 
 def test_repr(path: Path) -> None:
     db = kvs.open(path)
-    assert repr(db) == f"<kvs.DB {str(path)!r}, open>"
+    assert repr(db) == f"<kvs.DB {str(path)!r}, open, 0 B>"
     snapshot = db.snapshot()
     assert repr(snapshot) == f"<kvs.Snapshot of {db!r}, open>"
     assert repr(db.values()) == f"<kvs.View, values of {db!r}>"
@@ -249,7 +280,17 @@ def test_repr(path: Path) -> None:
     db.close()
     assert repr(db) == f"<kvs.DB {str(path)!r}, closed>"
     with kvs.open(in_memory=True) as db:
-        assert repr(db) == "<kvs.DB in memory, open>"
+        assert repr(db) == "<kvs.DB in memory, open, 0 B>"
+
+
+@pytest.mark.parametrize("size", [500, 5000, 50_000, 5_000_000])
+def test_repr_says_how_large(db: kvs.DB, size: int) -> None:
+    """Records, and what the log adds to them: a few bytes for each, not a tenth of these."""
+    db[b"k"] = bytes(size)
+    match = re.search(r"open, ([0-9.]+) (B|KiB|MiB)>$", repr(db))
+    assert match, repr(db)
+    said = float(match[1]) * {"B": 1, "KiB": 1024, "MiB": 1 << 20}[match[2]]
+    assert size <= said * 1.01 and said < size * 1.1 + 100
 
 
 def test_no_copies(db: kvs.DB) -> None:

@@ -1,6 +1,8 @@
 """Opening and closing: paths, options, and what a closed store says."""
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kvs
+from kvs import _kvs
 
 
 class Where:
@@ -111,13 +114,65 @@ def test_options(path: Path) -> None:
 )
 def test_bad_options(path: Path, options: dict[str, str], says: str) -> None:
     with pytest.raises(kvs.InvalidArgument, match=says):
-        kvs.open(path, **options)  # type: ignore[arg-type]
+        kvs.open(path, **options)  # type: ignore[call-overload]
+    assert not path.exists()
+
+
+def test_every_option_of_the_engine_is_a_keyword() -> None:
+    """The engine's list, the signature and the docstring say the same, defaults included."""
+    parameters = inspect.signature(kvs.open).parameters
+    text = inspect.getdoc(kvs.open) or ""
+    options = _kvs._options()
+    assert len(options) >= 14
+    for name, default, _ in options:
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY, name
+        line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
+        if name in ("create", "read_only"):
+            assert str(parameters[name].default).lower() == default
+        elif name == "durability":
+            assert parameters[name].default == default
+        else:
+            assert parameters[name].default is None, name
+            if default.isdigit():
+                number, unit = re.findall(r"\((\d+)([kmg]?)\)\.$", line)[0]
+                assert int(number) << {"": 0, "k": 10, "m": 20, "g": 30}[unit] == int(default), line
+    own = {"path", "in_memory", "codec", "key_codec"}
+    assert set(parameters) == own | {name for name, _, _ in options}
+
+
+def test_none_is_the_engines_default(path: Path) -> None:
+    with kvs.open(path, table_io=None, cache_bytes=None, runs_max=None) as db:
+        db[b"k"] = b"v"
+    with pytest.raises(kvs.InvalidArgument, match="known are"):
+        kvs.open(path, colour=None)  # type: ignore[call-overload]
+
+
+def test_options_reach_the_engine(path: Path) -> None:
+    """Each, with a value out of its bounds, is refused by name; so each is passed on."""
+    bad: dict[str, object] = {
+        "log_backend": "tape",
+        "segment_bytes_min": 1,
+        "segment_bytes_max": 1,
+        "memtable_bytes_max": 1,
+        "table_bytes_max": 1,
+        "block_bytes": 1,
+        "table_io": "tape",
+        "cache_bytes": "much",
+        "memory_bytes_max": "much",
+        "space_percent": 1,
+        "runs_max": 0,
+        "durability": "tape",
+    }
+    assert set(bad) == {name for name, _, _ in _kvs._options()} - {"create", "read_only"}
+    for name, value in bad.items():
+        with pytest.raises(kvs.InvalidArgument, match=name):
+            kvs.open(path, **{name: value})  # type: ignore[call-overload]
     assert not path.exists()
 
 
 def test_options_of_the_wrong_type(path: Path) -> None:
     with pytest.raises(TypeError, match="memtable_bytes_max"):
-        kvs.open(path, memtable_bytes_max=1.5)  # type: ignore[arg-type]
+        kvs.open(path, memtable_bytes_max=1.5)  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         kvs.open(path, True)  # type: ignore[call-arg]
 
@@ -133,6 +188,9 @@ CALLS: dict[str, Callable[[kvs.DB], object]] = {
     "iter": iter,
     "reversed": reversed,
     "eq": lambda db: db == {},
+    "get_view": lambda db: db.get_view(b"k"),
+    "property": lambda db: db.property("writes"),
+    "approximate_len": lambda db: db.approximate_len,
     "put": lambda db: db.put(b"k", b"v"),
     "delete": lambda db: db.delete(b"k"),
     "delete_range": lambda db: db.delete_range(b"k"),

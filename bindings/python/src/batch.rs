@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use engine::Durability;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
@@ -134,8 +134,12 @@ impl Batch {
     }
 }
 
+/// Is a pair of the wrong length a `ValueError`, as `dict.update` has it?
+#[derive(Clone, Copy)]
+pub struct LikeDict(pub bool);
+
 /// A batch of puts from a mapping or from an iterable of pairs.
-pub fn of_items(items: &Bound<'_, PyAny>) -> PyResult<engine::Batch> {
+pub fn of_items(items: &Bound<'_, PyAny>, like_dict: LikeDict) -> PyResult<engine::Batch> {
     /// Pairs between looks at signals.
     const CHUNK: usize = 4096;
     let py = items.py();
@@ -146,7 +150,7 @@ pub fn of_items(items: &Bound<'_, PyAny>) -> PyResult<engine::Batch> {
     if has_items || !items.hasattr("keys")? {
         let pairs = if has_items { items.call_method0("items")? } else { items.clone() };
         for (at, pair) in pairs.try_iter()?.enumerate() {
-            let (key, value) = split(&pair?, at)?;
+            let (key, value) = split(&pair?, at, like_dict)?;
             batch.put(key.as_slice(), value.as_slice());
             if at % CHUNK == CHUNK - 1 {
                 py.check_signals()?;
@@ -165,7 +169,7 @@ pub fn of_items(items: &Bound<'_, PyAny>) -> PyResult<engine::Batch> {
     Ok(batch)
 }
 
-fn split<'py>(pair: &Bound<'py, PyAny>, at: usize) -> PyResult<(Bytes<'py>, Bytes<'py>)> {
+fn split<'py>(pair: &Bound<'py, PyAny>, at: usize, like_dict: LikeDict) -> PyResult<(Bytes<'py>, Bytes<'py>)> {
     let wrong = |what: &str| PyTypeError::new_err(format!("item {at} is {what}, expected a pair of key and value"));
     let pair = match pair.cast::<PyTuple>() {
         Ok(tuple) => tuple.clone(),
@@ -175,7 +179,8 @@ fn split<'py>(pair: &Bound<'py, PyAny>, at: usize) -> PyResult<(Bytes<'py>, Byte
         }
     };
     if pair.len() != 2 {
-        return Err(wrong(&format!("of length {}", pair.len())));
+        let wrong = wrong(&format!("of length {}", pair.len()));
+        return Err(if like_dict.0 { PyValueError::new_err(wrong.value(pair.py()).str()?.unbind()) } else { wrong });
     }
     Ok((pair.get_item(0)?.extract()?, pair.get_item(1)?.extract()?))
 }

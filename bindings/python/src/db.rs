@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyMapping};
 
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, LikeDict};
 use crate::bytes::{Bytes, make_resident, to_python};
 use crate::call;
 use crate::errors::{self, Class};
@@ -145,6 +145,21 @@ impl Db {
         read::get_many(py, self.engine()?, keys, default)
     }
 
+    /// The value of key as a read-only memoryview of where it lies, without a copy; KeyError if there is none.
+    ///
+    /// It stays valid and unchanged whatever happens to the key and to the store, close included, until it is released: by leaving
+    /// the with block, by release(), or with its last reference. Until then it keeps the file that it lies in, so do not keep many.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db[b"k"] = b"a long value"
+    /// ...     with db.get_view(b"k") as view:
+    /// ...         del db[b"k"]
+    /// ...         bytes(view[2:6]), view.readonly
+    /// (b'long', True)
+    fn get_view<'py>(&self, py: Python<'py>, key: Bytes<'py>) -> PyResult<Bound<'py, PyAny>> {
+        read::get_view(py, self.engine()?, key)
+    }
+
     /// Sets key to value.
     ///
     /// sync=True returns once the write, and all before it, survive power loss; sync=False does not wait for the disk;
@@ -204,7 +219,7 @@ impl Db {
     #[pyo3(signature = (items, *, sync = None))]
     fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, sync: Option<bool>) -> PyResult<()> {
         let (engine, durability) = (self.engine()?, self.durability(sync)?);
-        let batch = batch::of_items(items)?;
+        let batch = batch::of_items(items, LikeDict(false))?;
         call::run(py, move || engine.write_with(&batch, durability))
     }
 
@@ -274,13 +289,28 @@ impl Db {
         }
     }
 
-    /// put_many under the name that a dict has for it.
+    /// put_many under the name that a dict has for it, with the errors that a dict has. Names of keywords are text, so none is a key.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.update({b"a": b"1"})
-    #[pyo3(signature = (items, /))]
-    fn update(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.put_many(py, items, None)
+    #[pyo3(signature = (items = None, /, **names))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        items: Option<&Bound<'_, PyAny>>,
+        names: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let (engine, durability) = (self.engine()?, self.durability(None)?);
+        if names.is_some_and(|names| !names.is_empty()) {
+            return Err(PyTypeError::new_err(
+                "update() takes no keyword arguments: their names are str and keys are bytes; pass {b\"name\": value}",
+            ));
+        }
+        let batch = match items {
+            Some(items) => batch::of_items(items, LikeDict(true))?,
+            None => engine::Batch::new(),
+        };
+        call::run(py, move || engine.write_with(&batch, durability))
     }
 
     /// Removes every key that is there when it is called. Not atomic: it goes in steps.
@@ -450,6 +480,39 @@ impl Db {
         Ok(py.import("json")?.call_method1("loads", (text,))?.cast_into()?)
     }
 
+    /// One of the numbers of stats(), by its name.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db[b"k"] = b"v"
+    /// ...     db.property("writes"), db.property("write_amplification") > 1
+    /// (1, True)
+    fn property<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let stats = self.stats(py)?;
+        if let Some(number) = stats.get_item(name)? {
+            return Ok(number);
+        }
+        let message = format!(
+            "there is no property {name:?}; known are {}",
+            stats.keys().iter().map(|k| k.to_string()).collect::<Vec<_>>().join(", ")
+        );
+        Err(errors::new(Class::InvalidArgument, &message))
+    }
+
+    /// About how many keys there are, without looking at them: len(db) counts, and takes its time.
+    ///
+    /// Deleted keys count until a merge has removed them. With less memory than the index needs, keys of old tables do not count.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db.update({b"a": b"1", b"b": b"2"})
+    /// ...     db.approximate_len
+    /// 2
+    #[getter]
+    fn approximate_len(&self, py: Python<'_>) -> PyResult<u64> {
+        self.open_check()?;
+        let engine = self.engine()?;
+        call::detached(py, move || engine.stats().index_keys)
+    }
+
     /// Reads every byte of the store and checks it; damage is a CorruptionError with path and offset.
     ///
     /// Returns how many files, records and bytes were checked.
@@ -560,17 +623,42 @@ impl Db {
         ))
     }
 
+    /// What a notebook shows: path, state and the numbers of stats().
+    fn _repr_html_<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        this.py().import("kvs._html")?.getattr("of_store")?.call1((this,))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let state = match (self.is_forked(), self.closed()) {
-            (true, _) => "of the parent process",
-            (false, true) => "closed",
-            (false, false) => "open",
+            (true, _) => "of the parent process".to_owned(),
+            (false, true) => "closed".to_owned(),
+            (false, false) => {
+                let engine = self.engine()?;
+                let stats = call::detached(py, move || engine.stats())?;
+                format!("open, {}", human(stats.table_bytes + stats.log_bytes))
+            }
         };
         Ok(match &self.path {
             Some(path) => format!("<kvs.DB {}, {state}>", path.bind(py).repr()?),
             None => format!("<kvs.DB in memory, {state}>"),
         })
     }
+}
+
+/// A number of bytes for people.
+fn human(bytes: u64) -> String {
+    let mut number = bytes as f64;
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut units = ["KiB", "MiB", "GiB"].into_iter();
+    number /= 1024.0;
+    while number >= 1000.0
+        && let Some(_) = units.next()
+    {
+        number /= 1024.0;
+    }
+    format!("{number:.1} {}", units.next().unwrap_or("TiB"))
 }
 
 /// `this == other` for mappings: the same pairs. Anything that is no mapping is for the other side to judge.

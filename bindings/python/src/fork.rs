@@ -6,28 +6,43 @@
 //!    held it in the parent does not exist here.
 //! 4. In the child such an object is leaked, not dropped: dropping would flush, unlock and delete files that are the
 //!    parent's.
+//! 5. What memoryviews show is in the child too, as a copy ([`held`](crate::held)).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
 use crate::errors::{self, Class};
+use crate::held;
 
 /// Forks between the process that loaded the module and this one.
 /// Relaxed: it is written only in a child that still has a single thread.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 #[pyfunction]
-fn _after_fork_in_child() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
+fn _before_fork() {
+    held::save();
 }
 
-/// Has Python call us in every child.
+#[pyfunction]
+fn _after_fork_in_parent() {
+    held::forget();
+}
+
+#[pyfunction]
+fn _after_fork_in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    held::restore();
+}
+
+/// Has Python call us around every fork.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let os = module.py().import("os")?;
     // Absent where there is no fork.
     if let Some(register) = os.getattr_opt("register_at_fork")? {
         let hooks = pyo3::types::PyDict::new(module.py());
+        hooks.set_item("before", wrap_pyfunction!(_before_fork, module)?)?;
+        hooks.set_item("after_in_parent", wrap_pyfunction!(_after_fork_in_parent, module)?)?;
         hooks.set_item("after_in_child", wrap_pyfunction!(_after_fork_in_child, module)?)?;
         register.call((), Some(&hooks))?;
     }

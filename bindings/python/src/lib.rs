@@ -10,11 +10,15 @@
 mod batch;
 mod bytes;
 mod call;
+mod cli;
 mod db;
 mod errors;
 mod fork;
+mod held;
 mod open;
+mod pinned;
 mod read;
+mod repair;
 mod snapshot;
 mod view;
 
@@ -30,6 +34,9 @@ fn _kvs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<batch::Batch>()?;
     module.add_class::<view::View>()?;
     module.add_class::<view::ViewIterator>()?;
+    module.add_class::<pinned::Pinned>()?;
+    repair::register(module)?;
+    module.add_function(wrap_pyfunction!(cli::_cli, module)?)?;
     module.add_function(wrap_pyfunction!(call::_panic, module)?)?;
     module.add("__version__", engine::version())?;
     // Written by pyo3, private names and all; what is public is said in python/kvs/__init__.py.

@@ -3,11 +3,13 @@
 use std::ops::Bound as End;
 
 use engine::{Iter, Result, Value};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
 use crate::bytes::{Bytes, make_resident, to_python};
 use crate::call;
+use crate::pinned::Pinned;
 
 /// What a store and a snapshot have in common.
 pub trait Read: Send {
@@ -91,6 +93,16 @@ impl Range {
         self.low.as_deref().is_none_or(|low| low <= key) && self.high.as_deref().is_none_or(|high| key < high)
     }
 
+    /// The first key that may be in it, if there is a bound.
+    pub fn low(&self) -> Option<&[u8]> {
+        self.low.as_deref()
+    }
+
+    /// The first key behind it, if there is a bound.
+    pub fn high(&self) -> Option<&[u8]> {
+        self.high.as_deref()
+    }
+
     fn bounds(&self) -> (End<&[u8]>, End<&[u8]>) {
         (
             self.low.as_deref().map_or(End::Unbounded, End::Included),
@@ -115,6 +127,15 @@ pub fn get<'py>(py: Python<'py>, from: impl Read, key: &Bytes<'py>) -> PyResult<
         Ok(found)
     })?;
     found.map(|value| to_python(py, &value)).transpose()
+}
+
+/// A memoryview of the value of `key`, where it lies.
+pub fn get_view<'py>(py: Python<'py>, from: impl Read, key: Bytes<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let slice = key.as_slice();
+    match call::run(py, move || from.get(slice))? {
+        Some(value) => Ok(PyMemoryView::from(Bound::new(py, Pinned::new(value))?.as_any())?.into_any()),
+        None => Err(PyKeyError::new_err(key.into_bound().unbind())),
+    }
 }
 
 pub fn contains(py: Python<'_>, from: impl Read, key: &Bytes<'_>) -> PyResult<bool> {

@@ -67,6 +67,11 @@ impl Snapshot {
         read::get_many(py, self.engine(py)?, keys, default)
     }
 
+    /// The value of key as a read-only memoryview of where it lies, as DB.get_view; KeyError if there is none.
+    fn get_view<'py>(&self, py: Python<'py>, key: Bytes<'py>) -> PyResult<Bound<'py, PyAny>> {
+        read::get_view(py, self.engine(py)?, key)
+    }
+
     /// The pairs in a range, as DB.items.
     #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None))]
     fn items<'py>(

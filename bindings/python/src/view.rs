@@ -7,6 +7,8 @@
 //!    Python objects: making one can run the garbage collector, and that may call this iterator again.
 //! 2. If the queue is empty it looks at signals (`list(view)` has no other chance to), locks, and fills it.
 //! 3. An error in the middle of a filling is kept until what came before it is handed out; then it is final.
+//! 4. `seek` throws away what was read ahead and moves the engine's iterator, which therefore is let go of only when the end was
+//!    handed out, not when it was read.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -95,8 +97,17 @@ impl View {
             Source::Snapshot(snapshot) => open(py, snapshot.get().engine(py)?, &self.range)?,
         };
         let left = self.limit.unwrap_or(u64::MAX);
-        let walk = Walk { iter: Some(iter), ready: VecDeque::new(), failed: None, left, fill: Walk::FILL_MIN };
-        Ok(ViewIterator { walk: Guarded::new(Mutex::new(walk)), what: self.what, reverse })
+        let walk = Walk {
+            iter: Some(iter),
+            ready: VecDeque::new(),
+            stands: false,
+            ended: false,
+            failed: None,
+            left,
+            fill: Walk::FILL_MIN,
+        };
+        let range = self.range.clone();
+        Ok(ViewIterator { walk: Guarded::new(Mutex::new(walk)), what: self.what, reverse, range })
     }
 
     fn holds<'py>(&self, py: Python<'py>, from: impl Read, item: &Bound<'py, PyAny>) -> PyResult<bool> {
@@ -189,13 +200,19 @@ pub struct ViewIterator {
     walk: Guarded<Mutex<Walk>>,
     what: What,
     reverse: bool,
+    /// What `seek` stays inside of.
+    range: Range,
 }
 
 /// Where an iteration stands.
 struct Walk {
-    /// `None`: at the end. Let go of early, since it pins what it reads.
+    /// `None`: the end was handed out. Let go of then, since it pins what it reads.
     iter: Option<Iter>,
     ready: VecDeque<Entry>,
+    /// `iter` stands on an entry that is not in `ready` yet: it was sought.
+    stands: bool,
+    /// `iter` has nothing more, in its direction.
+    ended: bool,
     /// What `iter` met; comes after all of `ready`.
     failed: Option<Error>,
     /// Entries that the limit still allows to be read.
@@ -219,15 +236,19 @@ impl Walk {
         let mut bytes = 0;
         while self.ready.len() < self.fill && bytes < Walk::FILL_BYTES && self.left > 0 {
             let Some(iter) = &mut self.iter else { return };
-            match if reverse { iter.move_prev() } else { iter.move_next() } {
+            let moved = match (std::mem::take(&mut self.stands), reverse) {
+                (true, _) => Ok(true),
+                (false, true) => iter.move_prev(),
+                (false, false) => iter.move_next(),
+            };
+            match moved {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.iter = None;
+                    self.ended = true;
                     return;
                 }
                 Err(error) => {
-                    self.failed = Some(error);
-                    self.iter = None;
+                    self.fail(error);
                     return;
                 }
             }
@@ -237,7 +258,10 @@ impl Walk {
                 What::Values => iter.value_pinned().map(Entry::Half),
             };
             // The iterator has just said that it stands on an entry.
-            let Some(entry) = entry else { return };
+            let Some(entry) = entry else {
+                self.ended = true;
+                return;
+            };
             match &entry {
                 Entry::Half(half) => {
                     make_resident(half);
@@ -251,10 +275,37 @@ impl Walk {
             self.ready.push_back(entry);
             self.left -= 1;
         }
-        if self.left == 0 {
-            self.iter = None;
-        }
+        self.ended |= self.left == 0;
         self.fill = (self.fill * 2).min(Walk::FILL_MAX);
+    }
+
+    /// Moves to the first entry at `key` or behind it, in the direction of the walk. Runs without the GIL.
+    fn seek(&mut self, key: &[u8], range: &Range, reverse: bool) -> bool {
+        let Some(iter) = &mut self.iter else { return false };
+        self.left += self.ready.len() as u64;
+        self.ready.clear();
+        self.fill = Walk::FILL_MIN;
+        // Beyond the end at which the walk begins there is nothing to skip.
+        let sought = match (reverse, range.low(), range.high()) {
+            (false, Some(low), _) if key < low => iter.seek(low),
+            (false, ..) => iter.seek(key),
+            (true, _, Some(high)) if key >= high => iter.seek_to_last(),
+            (true, ..) => iter.seek_for_prev(key),
+        };
+        match sought {
+            Ok(found) => {
+                self.stands = found;
+                self.ended = !found || self.left == 0;
+            }
+            Err(error) => self.fail(error),
+        }
+        !self.ended
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed = Some(error);
+        self.iter = None;
+        self.ended = true;
     }
 }
 
@@ -272,13 +323,18 @@ impl ViewIterator {
         py.check_signals()?;
         let mut guard = self.lock(py, walk);
         let walk = &mut *guard;
-        if walk.ready.is_empty() && walk.iter.is_some() {
+        if walk.ready.is_empty() && !walk.ended {
             let (what, reverse) = (self.what, self.reverse);
             call::detached(py, || walk.refill(what, reverse))?;
         }
         match (walk.ready.pop_front(), &walk.failed) {
             (Some(entry), _) => Ok(Some(entry)),
-            (None, None) => Ok(None),
+            (None, None) => {
+                let iter = walk.iter.take();
+                drop(guard);
+                call::detached(py, move || drop(iter))?;
+                Ok(None)
+            }
             (None, Some(error)) => {
                 let error = error.clone();
                 drop(guard);
@@ -298,6 +354,37 @@ impl ViewIterator {
 
     fn __iter__(this: Py<ViewIterator>) -> Py<ViewIterator> {
         this
+    }
+
+    /// Moves to the first entry whose key is at least key; with reverse=True, to the first from the end whose key is at most key.
+    ///
+    /// Forwards or backwards, inside the range of the view and in the state of the store that the iteration began with. Entries that
+    /// are skipped do not count for limit. Returns whether there is an entry; next() gives it. After StopIteration an iterator has
+    /// let go of the store: InvalidArgument.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db.put_many((b"%02d" % n, b"") for n in range(50))
+    /// ...     keys = iter(db.keys())
+    /// ...     keys.seek(b"30"), next(keys), next(keys), keys.seek(b"07x"), next(keys), keys.seek(b"99")
+    /// (True, b'30', b'31', True, b'08', False)
+    fn seek(&self, py: Python<'_>, key: Bytes<'_>) -> PyResult<bool> {
+        let walk = self.walk.get()?;
+        let mut guard = self.lock(py, walk);
+        let walk = &mut *guard;
+        let key = key.as_slice();
+        let found = call::detached(py, || walk.seek(key, &self.range, self.reverse))?;
+        if let Some(error) = &walk.failed {
+            let error = error.clone();
+            drop(guard);
+            return Err(errors::from_engine(py, &error));
+        }
+        if walk.iter.is_none() {
+            return Err(errors::new(
+                Class::InvalidArgument,
+                "the iteration is at its end; begin another with iter(view)",
+            ));
+        }
+        Ok(found)
     }
 
     pub fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
