@@ -2,6 +2,7 @@
 
     open(path)          a store: a MutableMapping of bytes to bytes, in key order; also batch(), snapshot(), get_many(), ...
     open(path, codec=)  the same with values, and keys, of other types: TypedDB
+    dbm_open(path)      the same as dbm and shelve know it
     repair(path, out)   what is good of a damaged store
 
 >>> with kvs.open(tmp / "example") as db:
@@ -13,6 +14,7 @@ Every error is a kvs.Error, and also the OSError, ValueError or RuntimeError tha
 """
 
 
+from kvs._dbm import Dbm, DbmClosedError, dbm_open
 
 from kvs._kvs import (
     DB,
@@ -52,6 +54,8 @@ __all__ = [
     "ConflictError",
     "CorruptionError",
     "DB",
+    "Dbm",
+    "DbmClosedError",
     "Error",
     "ForkedError",
     "InternalError",
@@ -76,6 +80,7 @@ __all__ = [
     "ViewIterator",
     "WouldBlockError",
     "__version__",
+    "dbm_open",
     "open",
     "repair",
 ]

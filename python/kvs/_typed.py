@@ -483,12 +483,7 @@ class TypedDB(_TypedReads[K, V], MutableMapping[K, V]):
         self._db.put_many(self._pairs(items), sync=sync)
 
     def _pairs(self, items: Any) -> Iterator[tuple[Any, Any]]:
-        if isinstance(items, Mapping):
-            items = items.items()
-        elif hasattr(items, "keys"):
-            items = ((key, items[key]) for key in items.keys())
-        for pair in items:
-            key, value = pair
+        for key, value in self._items_of(items):
             yield self._k(key), self._v(value)
 
     def delete(self, key: K, *, sync: bool | None = None) -> None:
@@ -541,6 +536,9 @@ class TypedDB(_TypedReads[K, V], MutableMapping[K, V]):
 
     @staticmethod
     def _items_of(items: Any) -> Iterator[tuple[Any, Any]]:
+        if isinstance(items, Mapping):
+            # A store's items are of one point in time; its keys and then their values are not.
+            return iter(items.items())
         if hasattr(items, "keys"):
             return ((key, items[key]) for key in items.keys())
         return iter(items)

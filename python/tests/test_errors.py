@@ -27,6 +27,7 @@ TREE: dict[type[kvs.Error], tuple[type[Exception], ...]] = {
     kvs.InvalidArgument: (kvs.Error, ValueError),
     kvs.TooLargeError: (kvs.InvalidArgument,),
     kvs.InternalError: (kvs.Error, RuntimeError),
+    kvs.DbmClosedError: (kvs.ClosedError, OSError),
 }
 
 

@@ -20,6 +20,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_function(wrap_pyfunction!(open, module)?)?;
     module.add_function(wrap_pyfunction!(_options, module)?)?;
+    module.add_function(wrap_pyfunction!(_not_at_exit, module)?)?;
     let closing = wrap_pyfunction!(_close_all, module)?;
     py.import("atexit")?.call_method1("register", (closing,))?;
     Ok(())
@@ -29,6 +30,15 @@ fn still_open(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     let stores =
         OPEN.get_or_try_init(py, || py.import("weakref")?.getattr("WeakValueDictionary")?.call0().map(Bound::unbind))?;
     Ok(stores.bind(py))
+}
+
+/// Leaves db to the garbage collector, which closes what a program keeps to its end after the finalizers that may still write to it.
+///
+/// A shelf with writeback writes from its `__del__`. Where the collector does not come that far, the store is left as by `kill -9`:
+/// what was written is there.
+#[pyfunction]
+fn _not_at_exit(py: Python<'_>, db: &Bound<'_, Db>) -> PyResult<()> {
+    still_open(py)?.call_method1("pop", (db.as_ptr() as usize, py.None())).map(drop)
 }
 
 /// At the exit of the interpreter, after its threads have been waited for.
