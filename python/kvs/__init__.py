@@ -2,6 +2,7 @@
 
     open(path)          a store: a MutableMapping of bytes to bytes, in key order; also batch(), snapshot(), get_many(), ...
     open(path, codec=)  the same with values, and keys, of other types: TypedDB
+    aio.open(path)      the same for asyncio
     dbm_open(path)      the same as dbm and shelve know it
     repair(path, out)   what is good of a damaged store
 
@@ -13,6 +14,7 @@ b'hello'
 Every error is a kvs.Error, and also the OSError, ValueError or RuntimeError that programs catch; a missing key is a KeyError.
 """
 
+from typing import TYPE_CHECKING, Any
 
 from kvs._dbm import Dbm, DbmClosedError, dbm_open
 
@@ -46,6 +48,8 @@ from kvs._kvs import (
 )
 from kvs._typed import Codec, TypedBatch, TypedDB, TypedIterator, TypedSnapshot, TypedView
 
+if TYPE_CHECKING:
+    from kvs import aio
 
 __all__ = [
     "Batch",
@@ -80,7 +84,17 @@ __all__ = [
     "ViewIterator",
     "WouldBlockError",
     "__version__",
+    "aio",
     "dbm_open",
     "open",
     "repair",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """asyncio takes longer to import than all the rest: only for those who use it."""
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("kvs.aio")
+    raise AttributeError(f"module 'kvs' has no attribute {name!r}")
