@@ -15,6 +15,7 @@ mod db;
 mod errors;
 mod fork;
 mod held;
+mod interpreter;
 mod open;
 mod pinned;
 mod read;
@@ -26,6 +27,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _kvs(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::check(module.py())?;
     errors::register(module)?;
     fork::register(module)?;
     open::register(module)?;
