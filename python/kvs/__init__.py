@@ -4,7 +4,9 @@
     open(path, codec=)  the same with values, and keys, of other types: TypedDB
     aio.open(path)      the same for asyncio
     dbm_open(path)      the same as dbm and shelve know it
+    load(db, items)     many pairs, with a progress bar
     repair(path, out)   what is good of a damaged store
+    python -m kvs       the command line tool
 
 >>> with kvs.open(tmp / "example") as db:
 ...     db[b"greeting"] = b"hello"
@@ -46,6 +48,7 @@ from kvs._kvs import (
     open,
     repair,
 )
+from kvs._load import load
 from kvs._typed import Codec, TypedBatch, TypedDB, TypedIterator, TypedSnapshot, TypedView
 
 if TYPE_CHECKING:
@@ -86,6 +89,7 @@ __all__ = [
     "__version__",
     "aio",
     "dbm_open",
+    "load",
     "open",
     "repair",
 ]
