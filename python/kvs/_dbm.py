@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kvs._kvs import DB, ClosedError, InvalidArgument, ReadOnlyError, _not_at_exit
 from kvs._kvs import open as _open
@@ -19,6 +19,8 @@ from kvs._kvs import open as _open
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
+T = TypeVar("T")
+_MISSING = object()
 _FLAGS = ("r", "w", "c", "n")
 
 
@@ -28,10 +30,10 @@ class DbmClosedError(ClosedError, OSError):
     # ValueError stands before OSError: without this, what OSError makes of its arguments would be missing.
     __new__ = OSError.__new__  # type: ignore[assignment]
     __init__ = OSError.__init__
-    errno = OSError.errno  # type: ignore[assignment]
+    errno = OSError.errno
 
 
-class Dbm(MutableMapping["str | Buffer", bytes]):
+class Dbm(MutableMapping[bytes, bytes]):
     """A store as dbm has it: made by dbm_open. `raw` is the DB below."""
 
     __slots__ = ("_db", "_writes", "__weakref__")
@@ -88,6 +90,22 @@ class Dbm(MutableMapping["str | Buffer", bytes]):
     def get(self, key: str | Buffer, default: Any = None) -> Any:
         """The value of key, or default if there is none."""
         return self.raw.get(_bytes(key, "key"), default)
+
+    @overload
+    def pop(self, key: str | Buffer) -> bytes: ...
+    @overload
+    def pop(self, key: str | Buffer, default: T) -> bytes | T: ...
+    def pop(self, key: str | Buffer, default: Any = _MISSING) -> Any:
+        """Removes key and returns its value; default, or KeyError, if there is none."""
+        found = self._writable().pop(_bytes(key, "key"), default)
+        if found is _MISSING:
+            raise KeyError(key)
+        return found
+
+    def update(self, *items: Any, **names: str | Buffer) -> None:
+        """Sets the keys of a mapping, of an iterable of pairs, and of keywords, one by one."""
+        self._writable()
+        super().update(*items, **names)
 
     def setdefault(self, key: str | Buffer, default: str | Buffer = b"") -> bytes:
         """The value of key; if there is none, default, which is written."""

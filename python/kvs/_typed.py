@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+_MISSING = object()
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
@@ -498,16 +499,15 @@ class TypedDB(_TypedReads[K, V], MutableMapping[K, V]):
     def pop(self, key: K) -> V: ...
     @overload
     def pop(self, key: K, default: T) -> V | T: ...
-    def pop(self, key: K, *default: Any, **named: Any) -> Any:
+    def pop(self, key: K, default: Any = _MISSING) -> Any:
         """Removes key and returns its value; default, or KeyError, if there is none."""
-        given = _default(default, named)
         raw = self._k(key)
         found = self._db.pop(raw, None)
         if found is not None:
             return self._kept(raw, found)
-        if given:
-            return given[0]
-        raise KeyError(key)
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
 
     def popitem(self) -> tuple[K, V]:
         """Removes the first pair and returns it; KeyError if there is none."""
@@ -594,13 +594,6 @@ class TypedDB(_TypedReads[K, V], MutableMapping[K, V]):
 
     def _repr_html_(self) -> str:
         return self._db._repr_html_()
-
-
-def _default(positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-    """The argument `default` of pop, where None is a value like any other: empty if it was not given."""
-    if len(positional) + len(named) > 1 or (named and "default" not in named):
-        raise TypeError("pop() takes a key and at most one default")
-    return positional or tuple(named.values())
 
 
 for _class in Codec, TypedView, TypedIterator, TypedSnapshot, TypedBatch, TypedDB:

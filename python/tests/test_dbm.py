@@ -79,11 +79,14 @@ def test_str_and_bytes_are_the_same_key(path: Path) -> None:
         store["caf\u00e9"] = "\u2615"
         key = "caf\u00e9".encode()
         assert store[key] == store["caf\u00e9"] == store[bytearray(key)] == "\u2615".encode()
-        assert "caf\u00e9" in store and key in store and "tea" not in store
+        assert key in store and store.__contains__("caf\u00e9") and not store.__contains__("tea")
         assert store.keys() == [key] == list(store)
         assert store.get("tea") is None and store.get("tea", 5) == 5
         assert store.setdefault("tea") == b"" and store.setdefault("tea", "x") == b""
         assert store.pop("tea") == b""
+        assert store.pop("tea", None) is None
+        with pytest.raises(KeyError):
+            store.pop("tea")
         assert len(store) == 1 and store
         del store["caf\u00e9"]
         assert not store
@@ -96,8 +99,9 @@ def test_str_and_bytes_are_the_same_key(path: Path) -> None:
         for key_, value in ((5, "v"), ("k", 5), (None, "v"), ("k", None)):
             with pytest.raises(TypeError, match="must be bytes or strings"):
                 store[key_] = value  # type: ignore[index, assignment]
-        store.update({"a": "1", b"b": b"2"})  # type: ignore[arg-type]
-        store.reorganize(), store.sync()
+        store.update({"a": "1"}, b="2")
+        store.reorganize()
+        store.sync()
         assert sorted(store.items()) == [(b"a", b"1"), (b"b", b"2")]
         store.clear()
         assert len(store) == 0
@@ -106,7 +110,7 @@ def test_str_and_bytes_are_the_same_key(path: Path) -> None:
 CALLS: dict[str, Callable[[kvs.Dbm], object]] = {
     "get": lambda store: store.get("k"),
     "[]": lambda store: store["k"],
-    "in": lambda store: "k" in store,
+    "in": lambda store: store.__contains__("k"),
     "len": len,
     "iter": list,
     "keys": lambda store: store.keys(),
@@ -171,14 +175,15 @@ def test_dbm_is_no_value(path: Path) -> None:
 
 @pytest.mark.parametrize("writeback", [False, True])
 def test_shelve(path: Path, writeback: bool) -> None:
-    with shelve.Shelf(kvs.dbm_open(path, "c"), writeback=writeback) as shelf:
+    opened: Any = shelve.Shelf(kvs.dbm_open(path, "c"), writeback=writeback)
+    with opened as shelf:
         shelf["list"] = [1]
         shelf["list"].append(2)
         shelf["nested"] = {"a": (1, None)}
         shelf.sync()
         assert sorted(shelf) == ["list", "nested"]
         del shelf["nested"]
-    opened: Any = shelve.Shelf(kvs.dbm_open(path, "r"))
+    opened = shelve.Shelf(kvs.dbm_open(path, "r"))
     with opened as shelf:
         assert dict(shelf) == {"list": [1, 2] if writeback else [1]}
         with pytest.raises(OSError):
@@ -191,5 +196,6 @@ def test_a_shelf_that_nobody_closed(run: Callable[..., CompletedProcess[str]], t
     script = "import shelve, kvs\ns = shelve.Shelf(kvs.dbm_open('store', 'c'), writeback=True)\ns['k'] = [1]\ns['k'].append(2)"
     result = run(script)
     assert (result.returncode, result.stderr) == (0, "")
-    with shelve.Shelf(kvs.dbm_open(tmp_path / "store")) as shelf:
+    opened: Any = shelve.Shelf(kvs.dbm_open(tmp_path / "store"))
+    with opened as shelf:
         assert shelf["k"] == [1, 2], "written by its finalizer, after the functions of atexit"

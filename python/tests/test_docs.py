@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import kvs
 
 HERE = Path(__file__).parent
 README = HERE / "../../bindings/python/README.md"
+RECIPES = HERE / "../../docs/python.md"
 EXAMPLES = sorted((HERE / "../../bindings/python/examples").glob("*.py"))
 
 
@@ -46,6 +48,22 @@ def test_readme(tmp_path: Path) -> None:
     assert len(test.examples) > 15
     output: list[str] = []
     assert doctest.DocTestRunner().run(test, out=output.append).failed == 0, "".join(output)
+
+
+def test_recipes(tmp_path: Path) -> None:
+    """docs/python.md, as one program from top to bottom."""
+    test = doctest.DocTestParser().get_doctest(RECIPES.read_text(), {"tmp": tmp_path}, "python.md", None, None)
+    assert len(test.examples) > 30
+    output: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=output.append).failed == 0, "".join(output)
+
+
+def test_help_reads_well() -> None:
+    """The first page says what there is; private names stay out of it."""
+    text = pydoc.plain(pydoc.render_doc(kvs))
+    for name in ("open(path", "aio.open", "dbm_open", "python -m kvs", "class DB", "get_many(", "log_backend"):
+        assert name in text, name
+    assert "_after_fork" not in text and "_panic" not in text
 
 
 def test_project_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

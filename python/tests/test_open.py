@@ -63,7 +63,7 @@ def test_unicode_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [5, None, 1.5, [], object()])
 def test_what_is_no_path(path: object) -> None:
     with pytest.raises(TypeError):
-        kvs.open(path)  # type: ignore[arg-type]
+        kvs.open(path)  # type: ignore[call-overload]
 
 
 def test_null_byte() -> None:
@@ -174,7 +174,7 @@ def test_options_of_the_wrong_type(path: Path) -> None:
     with pytest.raises(TypeError, match="memtable_bytes_max"):
         kvs.open(path, memtable_bytes_max=1.5)  # type: ignore[call-overload]
     with pytest.raises(TypeError):
-        kvs.open(path, True)  # type: ignore[call-arg]
+        kvs.open(path, True)  # type: ignore[call-overload]
 
 
 CALLS: dict[str, Callable[[kvs.DB], object]] = {

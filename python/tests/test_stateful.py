@@ -227,7 +227,7 @@ class Store(RuleBasedStateMachine):
 # Many short ones, and some long ones.
 @pytest.mark.parametrize(("examples", "steps"), [(60, 25), (8, 150)])
 def test_store(examples: int, steps: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Store,
         settings=settings(
             max_examples=examples,

@@ -1,9 +1,10 @@
 """A program as a user would type it: test_types.py runs mypy --strict and Python on it."""
 
+import asyncio
 import mmap
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import kvs
 
@@ -67,13 +68,66 @@ def main(path: Path) -> None:
             assert_type(error.path, str | None)
 
 
+def more(path: Path) -> None:
+    path.mkdir(parents=True)
+    with kvs.open(path / "typed", codec="json", key_codec="utf-8", table_io="positioned") as documents:
+        assert_type(documents, kvs.TypedDB[str, Any])
+        documents["a"] = {"b": [1]}
+        assert_type(list(documents.keys()), list[str])
+        assert_type(documents.raw, kvs.DB)
+    with kvs.open(in_memory=True, codec="utf-8", key_codec="utf-8") as texts:
+        assert_type(texts, kvs.TypedDB[str, str])
+        texts["k"] = "v"
+        assert_type(texts.get("k"), str | None)
+        assert_type(texts.get("k", 0), str | int)
+        assert_type(texts.pop("k"), str)
+        assert_type(list(texts.items()), list[tuple[str, str]])
+        with texts.snapshot() as snapshot:
+            assert_type(snapshot, kvs.TypedSnapshot[str, str])
+        with texts.batch() as batch:
+            assert_type(batch, kvs.TypedBatch[str, str])
+    number: kvs.Codec[int] = kvs.Codec("number", lambda n: n.to_bytes(8, "big"), lambda b: int.from_bytes(b, "big"))
+    with kvs.open(in_memory=True) as db:
+        numbers: kvs.TypedDB[bytes, int] = kvs.TypedDB(db, number)
+        numbers[b"k"] = 5
+        assert_type(numbers[b"k"], int)
+        with db.get_view(b"k") as view:
+            assert_type(view, memoryview)
+        iterator = iter(db.items())
+        assert_type(iterator.seek(b"k"), bool)
+        assert_type(db.property("writes"), int | float)
+        assert_type(db.approximate_len, int)
+        assert_type(kvs.load(db, {b"a": b"1"}, progress=False), int)
+    with kvs.dbm_open(path / "dbm", "c") as store:
+        store["k"] = "v"
+        assert_type(store["k"], bytes)
+    report = kvs.repair(path / "typed", path / "repaired", block_bytes=4096)
+    assert_type(report, kvs.Repaired)
+    assert_type([part.span for part in report.left_out], list[tuple[int, int]])
+
+
+async def later(path: Path) -> None:
+    async with kvs.aio.open(path / "aio") as db:
+        assert_type(db, kvs.aio.DB)
+        await db.put(b"k", b"v")
+        assert_type(await db.get(b"k"), bytes | None)
+        assert_type(await db[b"k"], bytes)
+        assert_type([pair async for pair in db.items()], list[tuple[bytes, bytes]])
+        async with db.snapshot() as snapshot:
+            assert_type(snapshot, kvs.aio.Snapshot)
+        opened = await db.snapshot()
+        assert_type(await opened.count(), int)
+
+
 def mistakes(db: kvs.DB) -> None:
     """Never called: mypy has to refuse each line (warn_unused_ignores makes an accepted one an error)."""
     db["text"]  # type: ignore[index]
     db[b"k"] = "text"  # type: ignore[assignment]
     db.get("text")  # type: ignore[call-overload]
     db.put(b"k", b"v", True)  # type: ignore[call-arg]
-    kvs.open("x", durability="maybe")  # type: ignore[arg-type]
+    kvs.open("x", durability="maybe")  # type: ignore[call-overload]
+    kvs.open("x", colour="red")  # type: ignore[call-overload]
+    kvs.open("x", codec="utf-8", key_codec="utf-8")["k"] = 5  # type: ignore[assignment]
     db.items(limit="3")  # type: ignore[arg-type]
     hash(db.closed + db.missing)  # type: ignore[attr-defined]
     kvs.DB.get.missing  # type: ignore[attr-defined]
@@ -83,3 +137,5 @@ if __name__ == "__main__":
     import sys
 
     main(Path(sys.argv[1]))
+    more(Path(sys.argv[1]).with_name("more"))
+    asyncio.run(later(Path(sys.argv[1]).with_name("more")))
