@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench instructions loom header clean-demo install uninstall
+.PHONY: all demo test lint bench bench-gil instructions loom header wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -16,6 +16,10 @@ test:
 	$(CARGO) test --workspace --exclude kvs-python
 	$(MAKE) loom
 	sh python/tests/run.sh -q
+
+# The Python wheel and source distribution, held to what an index and a user ask of them.
+wheel:
+	sh python/tests/wheel.sh
 
 # Formatting, lints, documentation and dependencies.
 lint:
@@ -36,6 +40,10 @@ bench:
 # What the hot paths cost in instructions, against what is known: the same on every machine. Needs valgrind.
 instructions:
 	$(CARGO) bench --bench instructions
+
+# How much of the GIL is left beside the engine's calls; with the wheel that python/tests/run.sh has installed.
+bench-gil:
+	target/python/venv-*/bin/python python/bench/gil.py
 
 # After a change of the C interface: writes include/kvs.h and the symbol list anew.
 header:

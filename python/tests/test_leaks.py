@@ -27,7 +27,7 @@ for key in keys(n):
     "values in part": "for _ in range(n // 100): next(iter(db.values()))",
     "seek": """
 iterator = iter(db.keys())
-for key in keys(n // 4): iterator.seek(key); next(iterator)""",
+for key in keys(n // 10): iterator.seek(key); next(iterator)""",
     "contains and len": "for key in keys(n // 2): key in db\nlen(db.keys())",
     "batches that are discarded": """
 for _ in range(n // 100):
@@ -45,9 +45,9 @@ for _ in range(n // 20):
     except kvs.InvalidArgument: pass""",
     "stats and repr": "for _ in range(n // 200): db.stats(); repr(db); db._repr_html_()",
     "opens and closes in memory": "for _ in range(n // 50): kvs.open(in_memory=True).close()",
-    "opens without a close": "for _ in range(n // 50): kvs.open(in_memory=True)",
+    "opens without a close": "for _ in range(n // 100): kvs.open(in_memory=True)",
     "opens and closes on disk": """
-for _ in range(n // 5000):
+for _ in range(n // 20000):
     with kvs.open('store', segment_bytes_min='64k') as other: other[b'k'] = b'v'""",
     "opens that fail": """
 for _ in range(n // 200):
@@ -55,7 +55,7 @@ for _ in range(n // 200):
     except kvs.IoError: pass""",
     "typed": "typed = kvs.TypedDB(db, 'utf-8', 'utf-8')\nfor _ in range(n // 10): typed.get('0001')",
     "dbm": "for _ in range(n // 1000): kvs.dbm_open(None, 'c', in_memory=True).close()",
-    "put of the same": "for key in keys(n // 4): fresh[key] = key",
+    "put of the same": "for key in keys(n // 10): fresh[key] = key",
 }
 
 SCRIPT = """

@@ -225,7 +225,7 @@ class Store(RuleBasedStateMachine):
 
 
 # Many short ones, and some long ones.
-@pytest.mark.parametrize(("examples", "steps"), [(60, 25), (8, 150)])
+@pytest.mark.parametrize(("examples", "steps"), [(40, 25), (8, 120)])
 def test_store(examples: int, steps: int) -> None:
     run_state_machine_as_test(
         Store,

@@ -32,7 +32,7 @@ fi
 if [ $# -gt 0 ]; then cp "$1" "$out"; else
     (cd "$root" && "$tools/bin/maturin" build --quiet --release --out "$out" --interpreter "$python")
 fi
-(cd "$root" && "$tools/bin/maturin" sdist --quiet --manifest-path bindings/python/Cargo.toml --out "$out")
+(cd "$root" && "$tools/bin/maturin" sdist --manifest-path bindings/python/Cargo.toml --out "$out")
 
 echo "== names and metadata"
 wheel=$(echo "$out"/kvs-*.whl)
