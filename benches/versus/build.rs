@@ -1,0 +1,26 @@
+//! Versions of the stores, from the lock file and from the system's packages, for the report.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let version = |wanted: &str| {
+        let mut lines = lock.lines();
+        while let Some(line) = lines.next() {
+            if line == format!("name = \"{wanted}\"") {
+                return lines.next().and_then(|l| l.split('"').nth(1)).unwrap_or("?").to_owned();
+            }
+        }
+        "?".to_owned()
+    };
+    for name in ["kvs", "redb", "fjall", "sled", "dashmap", "crossbeam-skiplist", "lockfree"] {
+        println!("cargo::rustc-env={}_VERSION={}", name.to_uppercase().replace('-', "_"), version(name));
+    }
+    println!("cargo::rustc-env=LMDB_VERSION=heed {}, lmdb-master-sys {}", version("heed"), version("lmdb-master-sys"));
+    let rocksdb = version("librocksdb-sys");
+    println!("cargo::rustc-env=ROCKSDB_VERSION={}", rocksdb.split('+').nth(1).unwrap_or(&rocksdb));
+    let package = Command::new("dpkg-query").args(["-W", "-f=${Version}", "libleveldb-dev"]).output();
+    let leveldb = package.ok().filter(|o| o.status.success()).and_then(|o| String::from_utf8(o.stdout).ok());
+    println!("cargo::rustc-env=LEVELDB_VERSION={}", leveldb.unwrap_or_else(|| "1.23".to_owned()));
+}

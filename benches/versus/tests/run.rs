@@ -1,0 +1,71 @@
+//! The program as it is used: a run, its lines, its table and pictures; a cell that takes too long is killed, and the report says so.
+#![allow(clippy::unwrap_used, reason = "a test that fails stops")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kvs_versus::record;
+
+fn versus(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kvs-versus")).args(arguments).current_dir(dir).output().unwrap()
+}
+
+#[test]
+fn a_run_makes_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = "run --n 1000 --stores kvs,append --workloads fill_random,read_random,synced_1,open_killed --seconds 0.05 \
+               --repetitions 2 --shapes 16/100,urls --dir work --out lines.jsonl";
+    let output = versus(dir.path(), &run.split_whitespace().collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let records = record::read(&dir.path().join("lines.jsonl")).unwrap();
+    let of = |store: &str, workload: &str, shape: &str| {
+        records.iter().filter(|r| (&*r.store, &*r.workload, &*r.shape) == (store, workload, shape)).count()
+    };
+    assert_eq!([of("kvs", "fill_random", "16/100"), of("append", "fill_random", "16/100"), of("kvs", "fill_random", "urls")], [2, 2, 1]);
+    assert_eq!([of("kvs", "load", "16/100"), of("append", "read_random", "16/100"), of("kvs", "synced_1", "urls")], [1, 0, 0]);
+    assert!(records.iter().all(|r| r.error.is_none() && !r.settings.is_empty() && !r.commit.is_empty() && r.date.len() == 10));
+    assert!(records.iter().all(|r| !r.command.contains("lines.jsonl") && r.command.contains("--repetitions 2")));
+    let table = versus(dir.path(), &["table", "lines.jsonl"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("## 1,000 keys, 16/100") && table.contains("## 1,000 keys, urls") && table.contains("| fill random |"), "{table}");
+    assert!(versus(dir.path(), &["plot", "lines.jsonl", "picture"]).status.success());
+    for picture in ["picture-ratios.svg", "picture-rates.svg"] {
+        assert!(std::fs::read_to_string(dir.path().join(picture)).unwrap().ends_with("</svg>\n"));
+    }
+    // Nothing is left but the lines.
+    assert!(!dir.path().join("work/cells").exists());
+}
+
+#[test]
+fn a_slow_cell_is_killed_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = "run --n 1000 --stores kvs --workloads synced_1,fill_random --seconds 60 --limit 0.5 --repetitions 1 --shapes 16/100 --dir work --out l";
+    let output = versus(dir.path(), &run.split_whitespace().collect::<Vec<_>>());
+    assert!(!output.status.success(), "a run with a failed cell says so");
+    let records = record::read(&dir.path().join("l")).unwrap();
+    assert_eq!(records.len(), 2);
+    let slow = records.iter().find(|r| r.workload == "synced_1").unwrap();
+    assert!(slow.error.as_ref().unwrap().contains("killed after"));
+    assert!(records.iter().any(|r| r.workload == "fill_random" && r.error.is_none()));
+    let table = String::from_utf8(versus(dir.path(), &["table", "l"]).stdout).unwrap();
+    assert!(table.contains("failed") && table.contains("killed after"), "{table}");
+}
+
+/// A fill that does not come to its end in time has a rate and a mark.
+#[test]
+fn a_cut_fill_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = "run --n 100000000 --stores append --workloads fill_random --fill-seconds 0.1 --repetitions 1 --shapes 16/100 --dir work --out l";
+    assert!(versus(dir.path(), &run.split_whitespace().collect::<Vec<_>>()).status.success());
+    let records = record::read(&dir.path().join("l")).unwrap();
+    assert!(records[0].cut && records[0].metrics["rate"] > 0.0);
+}
+
+#[test]
+fn unknown_names_are_refused_with_those_that_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    for (option, known) in [("--stores", "kvs_pinned"), ("--workloads", "ycsb_a")] {
+        let output = versus(dir.path(), &["run", option, "nonsense", "--out", "l"]);
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(known));
+    }
+}
