@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench bench-gil instructions loom header wheel clean-demo install uninstall
+.PHONY: all demo test lint bench bench-gil versus test-versus instructions loom header wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -44,6 +44,15 @@ instructions:
 # How much of the GIL is left beside the engine's calls; with the wheel that python/tests/run.sh has installed.
 bench-gil:
 	target/python/venv-*/bin/python python/bench/gil.py
+
+# kvs beside other stores, up to 85 minutes: writes docs/performance. PRESET=large: ten million keys. Keep the machine quiet.
+PRESET ?= default
+versus:
+	sh benches/versus/run.sh $(PRESET)
+
+# The harness of that comparison with kvs alone, so without building the others; with them: cargo test in benches/versus.
+test-versus:
+	$(CARGO) test --manifest-path benches/versus/Cargo.toml --locked --no-default-features
 
 # After a change of the C interface: writes include/kvs.h and the symbol list anew.
 header:

@@ -151,7 +151,13 @@ impl Cell {
     /// Fails unless a scan saw the pairs of `0..count`.
     pub fn check_count(&self, tally: &Tally, count: u64) -> Result<()> {
         if tally.count != count || tally.sum != sum_of_tags(count) {
-            return Err(format!("a scan saw {} entries of {count}, sum {:x} of {:x}", tally.count, tally.sum, sum_of_tags(count)).into());
+            return Err(format!(
+                "a scan saw {} entries of {count}, sum {:x} of {:x}",
+                tally.count,
+                tally.sum,
+                sum_of_tags(count)
+            )
+            .into());
         }
         Ok(())
     }

@@ -87,7 +87,12 @@ fn act(what: What) -> Result<()> {
         What::List => {
             for contestant in stores::all() {
                 let settings = (contestant.settings)(&Default::default());
-                println!("{} {} (class {}): {settings}", contestant.name, contestant.version, contestant.class.letter());
+                println!(
+                    "{} {} (class {}): {settings}",
+                    contestant.name,
+                    contestant.version,
+                    contestant.class.letter()
+                );
             }
             println!();
             workload::WORKLOADS.iter().for_each(|workload| println!("{}", workload.name));

@@ -130,10 +130,18 @@ pub struct Summary {
 impl Run {
     fn new(options: &Options) -> Result<Run> {
         let large = options.preset == Preset::Large;
-        let preset_stores: Vec<String> =
-            stores::all().iter().map(|c| c.name).filter(|name| !large || LARGE.contains(name)).map(str::to_owned).collect();
-        let preset_workloads: Vec<String> =
-            workload::WORKLOADS.iter().map(|w| w.name).filter(|name| !large || !SMALL_ONLY.contains(name)).map(str::to_owned).collect();
+        let preset_stores: Vec<String> = stores::all()
+            .iter()
+            .map(|c| c.name)
+            .filter(|name| !large || LARGE.contains(name))
+            .map(str::to_owned)
+            .collect();
+        let preset_workloads: Vec<String> = workload::WORKLOADS
+            .iter()
+            .map(|w| w.name)
+            .filter(|name| !large || !SMALL_ONLY.contains(name))
+            .map(str::to_owned)
+            .collect();
         let preset_shapes: Vec<String> =
             shape::SHAPES.iter().map(|s| s.name.to_owned()).take(if large { 1 } else { usize::MAX }).collect();
         let chosen = |given: &[String], preset: Vec<String>| if given.is_empty() { preset } else { given.to_vec() };
@@ -145,11 +153,18 @@ impl Run {
         }
         let minutes = options.minutes.unwrap_or(if large { 240.0 } else { 85.0 });
         let limit = options.limit.unwrap_or(if large { 600.0 } else { 120.0 });
-        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|error| format!("{seconds} seconds: {error}"));
+        let seconds =
+            |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|error| format!("{seconds} seconds: {error}"));
         Ok(Run {
             n,
-            stores: chosen(&options.stores, preset_stores).iter().map(|name| stores::by_name(name)).collect::<Result<_>>()?,
-            workloads: chosen(&options.workloads, preset_workloads).iter().map(|name| workload::by_name(name)).collect::<Result<_>>()?,
+            stores: chosen(&options.stores, preset_stores)
+                .iter()
+                .map(|name| stores::by_name(name))
+                .collect::<Result<_>>()?,
+            workloads: chosen(&options.workloads, preset_workloads)
+                .iter()
+                .map(|name| workload::by_name(name))
+                .collect::<Result<_>>()?,
             shapes: chosen(&options.shapes, preset_shapes).iter().map(shape).collect::<Result<_>>()?,
             repetitions: options.repetitions.unwrap_or(if large { 2 } else { 3 }),
             seconds: options.seconds,
@@ -204,7 +219,15 @@ impl Run {
     }
 
     /// Runs one cell in a process of its own and writes its line.
-    fn run_cell(&self, contestant: &Contestant, workload: &Workload, shape: Shape, repetition: u32, dir: &Path, limit: Duration) -> Result<bool> {
+    fn run_cell(
+        &self,
+        contestant: &Contestant,
+        workload: &Workload,
+        shape: Shape,
+        repetition: u32,
+        dir: &Path,
+        limit: Duration,
+    ) -> Result<bool> {
         measure::sync();
         let load_average = measure::load_average();
         let spec = self.spec(contestant, workload, shape, repetition, dir.to_owned());
@@ -248,6 +271,8 @@ pub fn run(options: &Options) -> Result<Summary> {
     }
     std::fs::create_dir_all(&run.dir)?;
     let work = run.dir.canonicalize()?.join("cells");
+    clear(&work)?;
+    std::fs::create_dir_all(&work)?;
     let plan = run.plan();
     let mut summary = Summary::default();
     let mut templates = Templates { run: &run, dir: work.join("loaded"), shape: None, ready: BTreeMap::new() };
@@ -261,7 +286,10 @@ pub fn run(options: &Options) -> Result<Summary> {
         let dir = work.join("cell");
         clear(&dir)?;
         clear(&dir.with_extension("acknowledged"))?;
-        if workload.begins == Begins::Loaded && contestant.is_durable() && !templates.copy(contestant, *shape, &dir, &mut summary)? {
+        if workload.begins == Begins::Loaded
+            && contestant.is_durable()
+            && !templates.copy(contestant, *shape, &dir, &mut summary)?
+        {
             // Its load failed and has a line that says so.
             continue;
         }
@@ -318,8 +346,14 @@ impl Templates<'_> {
     /// Gives disk back: only the first shape comes again.
     fn forget_others(&mut self, shape: Shape) -> Result<()> {
         let first = self.run.shapes.first().copied();
-        let keep: BTreeSet<String> = [Some(shape), first].into_iter().flatten().map(|shape| shape.name.replace('/', "-")).collect();
-        let gone: Vec<String> = self.ready.keys().filter(|name| !keep.iter().any(|shape| name.ends_with(&format!("-{shape}")))).cloned().collect();
+        let keep: BTreeSet<String> =
+            [Some(shape), first].into_iter().flatten().map(|shape| shape.name.replace('/', "-")).collect();
+        let gone: Vec<String> = self
+            .ready
+            .keys()
+            .filter(|name| !keep.iter().any(|shape| name.ends_with(&format!("-{shape}"))))
+            .cloned()
+            .collect();
         for name in gone {
             clear(&self.dir.join(&name))?;
             self.ready.remove(&name);
@@ -354,7 +388,8 @@ fn ask(spec: &Spec, limit: Duration) -> Result<Answer> {
         std::io::Read::read_to_string(&mut stdout, &mut out)?;
     }
     let line = out.lines().last().ok_or_else(|| format!("its process ended with {status} and no answer"))?;
-    serde_json::from_str(line).map_err(|error| format!("its process ended with {status} and answered {line:?}: {error}").into())
+    serde_json::from_str(line)
+        .map_err(|error| format!("its process ended with {status} and answered {line:?}: {error}").into())
 }
 
 /// Removes a file or a directory with all that is in it, if it is there.
@@ -425,7 +460,11 @@ mod tests {
         for workload in workload::WORKLOADS {
             assert!(plan.iter().any(|(.., planned, _)| planned.name == workload.name), "{}", workload.name);
         }
-        assert!(plan.iter().filter(|(_, shape, ..)| shape.name != "16/100").all(|(r, _, w, c)| *r == 1 && w.main && c.is_durable()));
+        assert!(
+            plan.iter()
+                .filter(|(_, shape, ..)| shape.name != "16/100")
+                .all(|(r, _, w, c)| *r == 1 && w.main && c.is_durable())
+        );
         assert!(plan.iter().any(|(r, ..)| *r == 3));
         assert_eq!(run.n, 1_000_000);
     }
@@ -434,9 +473,15 @@ mod tests {
     #[test]
     fn stores_take_part_where_they_can() {
         let plan = run_of(&["--repetitions", "1"]).plan();
-        let rows = |store: &str| plan.iter().filter(|(.., c)| c.name == store).map(|(.., w, _)| w.name).collect::<BTreeSet<_>>();
+        let rows = |store: &str| {
+            plan.iter().filter(|(.., c)| c.name == store).map(|(.., w, _)| w.name).collect::<BTreeSet<_>>()
+        };
         assert!(rows("kvs_pinned").iter().all(|row| row.starts_with("read_") || row.starts_with("get_")));
-        assert!(rows("append").iter().all(|row| row.starts_with("fill_") || row.starts_with("synced_")), "{:?}", rows("append"));
+        assert!(
+            rows("append").iter().all(|row| row.starts_with("fill_") || row.starts_with("synced_")),
+            "{:?}",
+            rows("append")
+        );
         assert!(rows("append").contains("synced_8"));
         assert_eq!(rows("kvs").len(), workload::WORKLOADS.len());
         #[cfg(feature = "memory")]

@@ -145,7 +145,8 @@ pub fn machine() -> String {
 
 /// Today, as `2026-11-30`, in UTC.
 pub fn today() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
     date(seconds / 86_400)
 }
 
@@ -167,7 +168,13 @@ mod tests {
 
     #[test]
     fn dates_are_right() {
-        for (day, expected) in [(0, "1970-01-01"), (11_016, "2000-02-29"), (11_017, "2000-03-01"), (20_787, "2026-11-30"), (20_453, "2025-12-31")] {
+        for (day, expected) in [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_787, "2026-11-30"),
+            (20_453, "2025-12-31"),
+        ] {
             assert_eq!(date(day), expected);
         }
     }

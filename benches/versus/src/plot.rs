@@ -29,7 +29,11 @@ impl Svg {
     }
 
     fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, colour: &str) {
-        let _ = writeln!(self.body, r#"<rect x="{x:.1}" y="{y:.1}" width="{:.1}" height="{height:.1}" fill="{colour}"/>"#, width.max(0.5));
+        let _ = writeln!(
+            self.body,
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{:.1}" height="{height:.1}" fill="{colour}"/>"#,
+            width.max(0.5)
+        );
     }
 
     fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64, colour: &str, width: f64) {
@@ -83,7 +87,8 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
     let mut svg = Svg::new(WIDTH, height);
     let title = format!("kvs to the best store of the same durability: {} keys, {}", count(part.n), part.shape);
     svg.text(16.0, 26.0, 17, "start", TEXT, "bold", &title);
-    let legend = [("reached", OURS_COLOUR), ("short of the bar", SHORT_COLOUR), ("behind the best peer", BEHIND_COLOUR)];
+    let legend =
+        [("reached", OURS_COLOUR), ("short of the bar", SHORT_COLOUR), ("behind the best peer", BEHIND_COLOUR)];
     let mut x = 16.0;
     for (name, colour) in legend {
         svg.rect(x, 38.0, 11.0, 11.0, colour);
@@ -93,13 +98,23 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
     svg.line(x + 4.0, 37.0, x + 4.0, 50.0, TEXT, 2.0);
     svg.text(x + 12.0, 48.0, 12, "start", TEXT, "normal", "the bar");
     // From an eighth to thirty-two times, or wider if a row needs it.
-    let widest = rows.iter().map(|(_, ratio)| ratio.log2()).fold((-3.0f64, 5.0f64), |(low, high), at| (low.min(at), high.max(at)));
+    let widest = rows
+        .iter()
+        .map(|(_, ratio)| ratio.log2())
+        .fold((-3.0f64, 5.0f64), |(low, high), at| (low.min(at), high.max(at)));
     let (low, high) = (widest.0.floor().max(-10.0), widest.1.ceil().min(12.0));
     let place = |ratio: f64| LEFT + (ratio.log2().clamp(low, high) - low) / (high - low) * (WIDTH - LEFT - RIGHT);
     for power in low as i32..=high as i32 {
         let ratio = 2f64.powi(power);
         let strong = power == 0;
-        svg.line(place(ratio), TOP - 6.0, place(ratio), height - 20.0, if strong { TEXT } else { "#ddd" }, if strong { 1.5 } else { 1.0 });
+        svg.line(
+            place(ratio),
+            TOP - 6.0,
+            place(ratio),
+            height - 20.0,
+            if strong { TEXT } else { "#ddd" },
+            if strong { 1.5 } else { 1.0 },
+        );
         let label = if power >= 0 { format!("{ratio}x") } else { format!("1/{}", 2f64.powi(-power)) };
         svg.text(place(ratio), TOP - 10.0, 11, "middle", "#666", "normal", &label);
     }
@@ -153,7 +168,15 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
             let x = 16.0 + PANEL * at as f64;
             svg.text(x, y + 12.0, 13, "start", TEXT, "bold", &compared.row.title);
             if let Some(ratio) = compared.ratio {
-                svg.text(x + PANEL - 30.0, y + 12.0, 12, "end", colour_of(compared.verdict), "bold", &format!("{ratio:.2}x"));
+                svg.text(
+                    x + PANEL - 30.0,
+                    y + 12.0,
+                    12,
+                    "end",
+                    colour_of(compared.verdict),
+                    "bold",
+                    &format!("{ratio:.2}x"),
+                );
             }
             let most = compared.numbers.values().filter_map(|number| number.value).fold(0.0, f64::max);
             let stores = part.stores.iter().filter_map(|store| Some((*store, compared.numbers.get(store)?)));
@@ -202,7 +225,9 @@ mod tests {
         let parts = parts(&records);
         for picture in [ratios(&parts[0], &bar), rates(&parts[0], &bar)] {
             assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
-            assert!(picture.contains("fill random") && picture.contains("seek + 10") && picture.contains("a&lt;b&amp;c"));
+            assert!(
+                picture.contains("fill random") && picture.contains("seek + 10") && picture.contains("a&lt;b&amp;c")
+            );
             assert!(!picture.contains("NaN") && !picture.contains("inf"));
             let count = |what: &str| picture.matches(what).count();
             assert_eq!(count("<text"), count("</text>"));

@@ -111,7 +111,9 @@ mod tests {
         let zeta: f64 = (1..=n).map(|r| (r as f64).powf(-theta)).sum();
         let share = |ranks: std::ops::Range<usize>| seen[ranks].iter().sum::<u32>() as f64 / f64::from(draws);
         let expected = |ranks: std::ops::Range<usize>| ranks.map(|r| (r as f64 + 1.0).powf(-theta)).sum::<f64>() / zeta;
-        for (ranks, tolerance) in [(0..1, 0.02), (1..2, 0.02), (0..10, 0.05), (0..100, 0.05), (0..1000, 0.05), (5000..10_000, 0.1)] {
+        for (ranks, tolerance) in
+            [(0..1, 0.02), (1..2, 0.02), (0..10, 0.05), (0..100, 0.05), (0..1000, 0.05), (5000..10_000, 0.1)]
+        {
             let (is, should) = (share(ranks.clone()), expected(ranks.clone()));
             assert!((is / should - 1.0).abs() < tolerance, "ranks {ranks:?}: {is} instead of {should}");
         }

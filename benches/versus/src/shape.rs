@@ -171,7 +171,8 @@ fn directories(n: u64) -> u64 {
 
 /// `https://www.site-HOST.example/SECTION/DIRECTORY/` of the directory `d`.
 fn url_prefix(d: u64, key: &mut Vec<u8>) {
-    const SECTIONS: [&str; 8] = ["news", "people", "articles/long-reads", "shop/catalogue", "wiki", "docs/reference", "q", "photos"];
+    const SECTIONS: [&str; 8] =
+        ["news", "people", "articles/long-reads", "shop/catalogue", "wiki", "docs/reference", "q", "photos"];
     key.extend_from_slice(URL_START);
     let scrambled = mix(d);
     // Forty directories a host.
@@ -328,7 +329,12 @@ mod tests {
             let (mut total, mut prefix) = (0, Vec::new());
             for number in 0..prefixes.len() {
                 let count = prefixes.get(number, &mut prefix);
-                assert_eq!(keys.iter().filter(|key| key.starts_with(&prefix)).count() as u64, count, "{}", prefix.escape_ascii());
+                assert_eq!(
+                    keys.iter().filter(|key| key.starts_with(&prefix)).count() as u64,
+                    count,
+                    "{}",
+                    prefix.escape_ascii()
+                );
                 total += count;
             }
             assert_eq!(total, N);

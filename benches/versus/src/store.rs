@@ -274,6 +274,9 @@ pub struct Contestant {
     pub reads: bool,
     /// Can it read values in place, in the rows that do so?
     pub looks: bool,
+    /// Is a key missing, for a moment, while another thread overwrites it? Then rows of readers beside a writer count that as `vanished`, and do not
+    /// fail.
+    pub vanishes: bool,
     /// Is it one of the peers that the bar compares with? Ourselves and floors are not.
     pub peer: bool,
     /// Its version.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::bar::{Aim, Bar, Better, Row, Verdict};
+use crate::bar::{Aim, Bar, Row, Verdict};
 use crate::record::Record;
 use crate::store::Class;
 
@@ -13,8 +13,20 @@ pub const OURS: &str = "kvs";
 const NO_PEERS: [&str; 3] = [OURS, "kvs_pinned", "append"];
 /// Columns, as far as there are records of them.
 const ORDER: [&str; 14] = [
-    "kvs", "kvs_pinned", "rocksdb", "lmdb", "lmdb_writemap", "leveldb", "fjall", "redb", "sled", "btreemap", "dashmap", "skiplist",
-    "lockfree", "append",
+    "kvs",
+    "kvs_pinned",
+    "rocksdb",
+    "lmdb",
+    "lmdb_writemap",
+    "leveldb",
+    "fjall",
+    "redb",
+    "sled",
+    "btreemap",
+    "dashmap",
+    "skiplist",
+    "lockfree",
+    "append",
 ];
 
 /// The records of one shape and number of keys.
@@ -85,10 +97,7 @@ pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
 
 impl<'a> Part<'a> {
     /// The rows of the bar for which there is anything.
-    pub fn compare(&self, bar: &'a Bar) -> Vec<Compared<'a>>
-    where
-        'a: 'a,
-    {
+    pub fn compare(&self, bar: &'a Bar) -> Vec<Compared<'a>> {
         let column = bar.column(self.n);
         bar.rows.iter().filter_map(|row| self.compare_row(row, column)).collect()
     }
@@ -96,7 +105,8 @@ impl<'a> Part<'a> {
     fn compare_row(&self, row: &'a Row, column: usize) -> Option<Compared<'a>> {
         let mut numbers = BTreeMap::new();
         for &store in &self.stores {
-            let records: Vec<_> = self.records.iter().filter(|r| r.store == store && r.workload == row.workload).collect();
+            let records: Vec<_> =
+                self.records.iter().filter(|r| r.store == store && r.workload == row.workload).collect();
             let Some(first) = records.first() else { continue };
             let values: Vec<f64> = records.iter().filter_map(|r| r.metrics.get(&row.metric).copied()).collect();
             if values.is_empty() && records.iter().all(|r| r.error.is_none()) {
@@ -169,19 +179,28 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
     };
     let _ = writeln!(out, "| row | {} | ratio | aim | |", part.stores.join(" | "));
     let _ = writeln!(out, "|---|{}--:|--:|---|", "--:|".repeat(part.stores.len()));
-    let letters: Vec<&str> = part.stores.iter().map(|store| classes.get(store).map_or("s", |class| class.letter())).collect();
+    let letters: Vec<&str> =
+        part.stores.iter().map(|store| classes.get(store).map_or("s", |class| class.letter())).collect();
     let _ = writeln!(out, "| class | {} | | | |", letters.join(" | "));
     let (mut reached, mut short, mut behind) = (0, Vec::new(), Vec::new());
     for compared in part.compare(bar) {
         let row = compared.row;
-        let cells: Vec<String> = part.stores.iter().map(|store| match compared.numbers.get(store) {
-            None => "–".to_owned(),
-            Some(Number { value: None, .. }) => "failed".to_owned(),
-            Some(Number { value: Some(value), cut, .. }) => {
-                let text = number(&row.metric, *value) + if *cut { "†" } else { "" };
-                if compared.best.is_some_and(|(best, _)| best == *store) || *store == OURS { format!("**{text}**") } else { text }
-            }
-        }).collect();
+        let cells: Vec<String> = part
+            .stores
+            .iter()
+            .map(|store| match compared.numbers.get(store) {
+                None => "–".to_owned(),
+                Some(Number { value: None, .. }) => "failed".to_owned(),
+                Some(Number { value: Some(value), cut, .. }) => {
+                    let text = number(&row.metric, *value) + if *cut { "†" } else { "" };
+                    if compared.best.is_some_and(|(best, _)| best == *store) || *store == OURS {
+                        format!("**{text}**")
+                    } else {
+                        text
+                    }
+                }
+            })
+            .collect();
         let ratio = compared.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}x"));
         let aim = match compared.aim {
             Aim::Ratio(aim) => format!("{aim:.1}x"),
@@ -228,7 +247,15 @@ fn footnotes(records: &[Record]) -> String {
         out += "\n## Failed cells\n\n";
         for record in failed {
             let error = record.error.as_deref().unwrap_or_default().replace('\n', " ");
-            let _ = writeln!(out, "- {} {} {} keys, {}, repetition {}: {error}", record.store, record.workload, count(record.n), record.shape, record.repetition);
+            let _ = writeln!(
+                out,
+                "- {} {} {} keys, {}, repetition {}: {error}",
+                record.store,
+                record.workload,
+                count(record.n),
+                record.shape,
+                record.repetition
+            );
         }
     }
     out
@@ -268,7 +295,8 @@ pub fn number(metric: &str, value: f64) -> String {
     if metric.ends_with("bytes_a_key") {
         return format!("{} B", digits(value));
     }
-    if metric.contains("of_") { digits(value) } else { thousands(value as u64) }
+    // Counts are whole; what is left are ratios.
+    if value.fract() == 0.0 && !metric.contains("of_") { thousands(value as u64) } else { digits(value) }
 }
 
 fn scaled(value: f64, units: &[(f64, &str)], unit: &str) -> String {
@@ -282,11 +310,6 @@ fn digits(value: f64) -> String {
         v if v >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
-}
-
-/// Is a lower number the better one in this row?
-pub fn is_lower_better(row: &Row) -> bool {
-    row.better == Better::Lower
 }
 
 #[cfg(test)]
@@ -304,7 +327,10 @@ mod tests {
     #[test]
     fn numbers_have_three_digits_and_a_unit() {
         let of = |metric: &str, value| number(metric, value);
-        assert_eq!([of("rate", 1_060_000.0), of("rate", 435_400.0), of("writer_rate", 12.0)], ["1.06M", "435k", "12.0"]);
+        assert_eq!(
+            [of("rate", 1_060_000.0), of("rate", 435_400.0), of("writer_rate", 12.0)],
+            ["1.06M", "435k", "12.0"]
+        );
         assert_eq!([of("p99_us", 8.9), of("max_us", 4200.0), of("open_ms", 1580.0)], ["8.90 µs", "4.20 ms", "1.58 s"]);
         assert_eq!([of("disk_bytes", 73e6), of("of_raw", 1.234), of("missing", 1234.0)], ["73.0 MB", "1.23", "1,234"]);
         assert_eq!(of("anonymous_bytes_a_key", 21.44), "21.4 B");
@@ -339,9 +365,18 @@ mod tests {
         let seek = rows.iter().find(|c| c.row.workload == "seek_100").unwrap();
         assert_eq!((seek.ratio, seek.verdict), (Some(0.9), Verdict::Behind));
         let text = render(&records, &bar);
-        assert!(text.contains("| fill random | **1.00M** | 200k | **250k†** | 2.00M | 990k | 4.00x | 4.0x | reached |"), "{text}");
-        assert!(text.contains("| seek + 100 | **90.0k** | failed | **100k** | – | – | 0.90x | 2.0x | behind |"), "{text}");
-        assert!(text.contains("1 rows with a bar reached it, 1 fell short, 1 are behind the best peer (seek + 100)"), "{text}");
+        assert!(
+            text.contains("| fill random | **1.00M** | 200k | **250k†** | 2.00M | 990k | 4.00x | 4.0x | reached |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| seek + 100 | **90.0k** | failed | **100k** | – | – | 0.90x | 2.0x | behind |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("1 rows with a bar reached it, 1 fell short, 1 are behind the best peer (seek + 100)"),
+            "{text}"
+        );
         assert!(text.contains("- rocksdb seek_100 1 million keys, 16/100, repetition 1: no"), "{text}");
     }
 

@@ -149,7 +149,8 @@ fn run_all(shape: &str, n: u64, only_main: bool) {
         if LOAD.suits(&contestant) {
             Cell::new(spec(contestant.name, "load", shape, n, &loaded)).unwrap().run().unwrap();
         }
-        for workload in WORKLOADS.iter().filter(|workload| workload.suits(&contestant) && (!only_main || workload.main)) {
+        for workload in WORKLOADS.iter().filter(|workload| workload.suits(&contestant) && (!only_main || workload.main))
+        {
             let path = dir.path().join(workload.name);
             if workload.begins == Begins::Loaded && contestant.is_durable() {
                 if !loaded.exists() {
@@ -159,16 +160,26 @@ fn run_all(shape: &str, n: u64, only_main: bool) {
                 copy_dir(&loaded, &path);
             }
             let cell = Cell::new(spec(contestant.name, workload.name, shape, n, &path)).unwrap();
-            let outcome = cell.run().unwrap_or_else(|error| panic!("{} {} {shape}: {error}", contestant.name, workload.name));
+            let outcome =
+                cell.run().unwrap_or_else(|error| panic!("{} {} {shape}: {error}", contestant.name, workload.name));
             assert!(!outcome.metrics.is_empty());
-            assert!(outcome.metrics.values().all(|number| number.is_finite()), "{} {}: {outcome:?}", contestant.name, workload.name);
+            assert!(
+                outcome.metrics.values().all(|number| number.is_finite()),
+                "{} {}: {outcome:?}",
+                contestant.name,
+                workload.name
+            );
             if let Some(rate) = outcome.metrics.get("rate") {
                 assert!(*rate > 0.0, "{} {}", contestant.name, workload.name);
             }
             if workload.name == "open_killed" {
                 assert!(outcome.metrics["acknowledged"] >= n as f64);
                 let missing = outcome.metrics["missing"];
-                assert!(missing == 0.0 || contestant.class != kvs_versus::store::Class::Acknowledged, "{}: {missing} missing", contestant.name);
+                assert!(
+                    missing == 0.0 || contestant.class != kvs_versus::store::Class::Acknowledged,
+                    "{}: {missing} missing",
+                    contestant.name
+                );
             }
         }
     }
@@ -202,7 +213,11 @@ enum Lie {
 
 impl Store for Liar {
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        if self.lie == Lie::LosesEveryTenthPut && key[1].is_multiple_of(10) { Ok(()) } else { self.store.put(key, value) }
+        if self.lie == Lie::LosesEveryTenthPut && key[1].is_multiple_of(10) {
+            Ok(())
+        } else {
+            self.store.put(key, value)
+        }
     }
 
     fn delete(&self, key: &[u8]) -> Result<()> {

@@ -21,13 +21,28 @@ fn a_run_makes_a_report() {
     let of = |store: &str, workload: &str, shape: &str| {
         records.iter().filter(|r| (&*r.store, &*r.workload, &*r.shape) == (store, workload, shape)).count()
     };
-    assert_eq!([of("kvs", "fill_random", "16/100"), of("append", "fill_random", "16/100"), of("kvs", "fill_random", "urls")], [2, 2, 1]);
-    assert_eq!([of("kvs", "load", "16/100"), of("append", "read_random", "16/100"), of("kvs", "synced_1", "urls")], [1, 0, 0]);
-    assert!(records.iter().all(|r| r.error.is_none() && !r.settings.is_empty() && !r.commit.is_empty() && r.date.len() == 10));
+    assert_eq!(
+        [of("kvs", "fill_random", "16/100"), of("append", "fill_random", "16/100"), of("kvs", "fill_random", "urls")],
+        [2, 2, 1]
+    );
+    assert_eq!(
+        [of("kvs", "load", "16/100"), of("append", "read_random", "16/100"), of("kvs", "synced_1", "urls")],
+        [1, 0, 0]
+    );
+    assert!(
+        records
+            .iter()
+            .all(|r| r.error.is_none() && !r.settings.is_empty() && !r.commit.is_empty() && r.date.len() == 10)
+    );
     assert!(records.iter().all(|r| !r.command.contains("lines.jsonl") && r.command.contains("--repetitions 2")));
     let table = versus(dir.path(), &["table", "lines.jsonl"]);
     let table = String::from_utf8(table.stdout).unwrap();
-    assert!(table.contains("## 1,000 keys, 16/100") && table.contains("## 1,000 keys, urls") && table.contains("| fill random |"), "{table}");
+    assert!(
+        table.contains("## 1,000 keys, 16/100")
+            && table.contains("## 1,000 keys, urls")
+            && table.contains("| fill random |"),
+        "{table}"
+    );
     assert!(versus(dir.path(), &["plot", "lines.jsonl", "picture"]).status.success());
     for picture in ["picture-ratios.svg", "picture-rates.svg"] {
         assert!(std::fs::read_to_string(dir.path().join(picture)).unwrap().ends_with("</svg>\n"));

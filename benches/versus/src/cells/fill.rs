@@ -118,7 +118,11 @@ pub fn delete(cell: &Cell) -> Result<Outcome> {
     for i in (0..n).step_by((n / 1000).max(1) as usize) {
         cell.shape.key(place(i), n, &mut key);
         if store.get(&key, &mut value)? != (i >= done.operations) {
-            return Err(format!("the key deleted as number {i} of {} is there, or one that was not deleted is missing", done.operations).into());
+            return Err(format!(
+                "the key deleted as number {i} of {} is there, or one that was not deleted is missing",
+                done.operations
+            )
+            .into());
         }
     }
     Ok(outcome)

@@ -38,21 +38,33 @@ fn beside_writer<T>(cell: &Cell, store: &dyn Store, reader: impl FnOnce() -> Res
 /// Random gets beside a writer: both rates, and the reader's latencies.
 pub fn reader_beside_writer(cell: &Cell) -> Result<Outcome> {
     let store = cell.begin()?;
-    let read = || -> Result<(Done, Latencies)> {
+    let read = || -> Result<(Done, Latencies, u64)> {
         let (mut key, mut value, mut rng, mut latencies) = (Vec::new(), Vec::new(), cell.rng(0), Latencies::new()?);
+        let mut vanished = 0u64;
         let done = measure::for_seconds(cell.spec.seconds, 1, || {
             let i = rng.below(cell.n());
             cell.shape.key(i, cell.n(), &mut key);
             let start = Instant::now();
             let found = store.get(&key, &mut value)?;
             latencies.add(start.elapsed());
-            if found && cell.shape.is_value_of(i, &value) { Ok(1) } else { Err(format!("key {i} has a wrong value or none").into()) }
+            if !found && cell.contestant.vanishes {
+                vanished += 1;
+                return Ok(1);
+            }
+            if found && cell.shape.is_value_of(i, &value) {
+                Ok(1)
+            } else {
+                Err(format!("key {i} has a wrong value or none").into())
+            }
         })?;
-        Ok((done, latencies))
+        Ok((done, latencies, vanished))
     };
-    let ((done, latencies), written) = beside_writer(cell, &*store, read)?;
+    let ((done, latencies, vanished), written) = beside_writer(cell, &*store, read)?;
     let mut outcome = Outcome::default().with("rate", done.rate()).with("writer_rate", written.rate());
     latencies.tell(&mut outcome.metrics);
+    if cell.contestant.vanishes {
+        outcome = outcome.with("vanished", vanished as f64);
+    }
     cell.check_some(&*store, cell.n())?;
     Ok(outcome)
 }
@@ -64,7 +76,9 @@ pub fn scan_beside_writer(cell: &Cell) -> Result<Outcome> {
         measure::for_seconds(cell.spec.seconds, 1, || {
             let mut tally = Tally::new(u64::MAX);
             store.scan(&Scan::all(false), &mut tally)?;
-            cell.check_count(&tally, cell.n())?;
+            if !cell.contestant.vanishes {
+                cell.check_count(&tally, cell.n())?;
+            }
             Ok(tally.count)
         })
     };

@@ -38,7 +38,11 @@ pub fn after_close(cell: &Cell) -> Result<Outcome> {
 pub fn after_kill(cell: &Cell) -> Result<Outcome> {
     std::fs::create_dir_all(&cell.spec.dir)?;
     let counter = Counter::create(&counter_path(&cell.spec.dir))?;
-    let mut child = Command::new(&cell.spec.program).arg("victim").arg(serde_json::to_string(&cell.spec)?).stdin(Stdio::null()).spawn()?;
+    let mut child = Command::new(&cell.spec.program)
+        .arg("victim")
+        .arg(serde_json::to_string(&cell.spec)?)
+        .stdin(Stdio::null())
+        .spawn()?;
     let start = Instant::now();
     let mut acknowledged = 0;
     let early = loop {
@@ -117,7 +121,14 @@ impl Counter {
         use std::os::fd::AsRawFd;
         // SAFETY: a new shared mapping of the file's 8 bytes, at an address that the kernel chooses: it takes the place of nothing.
         let address = unsafe {
-            libc::mmap(std::ptr::null_mut(), 8, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
         };
         if address == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error().into());

@@ -23,7 +23,11 @@ pub fn full(cell: &Cell, reverse: bool) -> Result<Outcome> {
     let done = measure::for_seconds(cell.spec.seconds, 1, || {
         last = Tally::new(u64::MAX);
         store.scan(&Scan::all(reverse), &mut last)?;
-        if last.count == cell.n() { Ok(last.count) } else { Err(format!("{} entries instead of {}", last.count, cell.n()).into()) }
+        if last.count == cell.n() {
+            Ok(last.count)
+        } else {
+            Err(format!("{} entries instead of {}", last.count, cell.n()).into())
+        }
     })?;
     cell.check_count(&last, cell.n())?;
     Ok(Outcome::default().with("rate", done.rate()))
@@ -68,7 +72,11 @@ pub fn seeks(cell: &Cell, limit: u64) -> Result<Outcome> {
         store.scan(&Scan::from(&key, limit), &mut tally)?;
         let enough = tally.count == limit || (tally.count > 0 && tally.count < limit && key > last_full);
         let right = enough && tally.first == tag(i, 0);
-        if right { Ok(1) } else { Err(format!("a seek to key {i} saw {} entries, or began elsewhere", tally.count).into()) }
+        if right {
+            Ok(1)
+        } else {
+            Err(format!("a seek to key {i} saw {} entries, or began elsewhere", tally.count).into())
+        }
     })?;
     Ok(Outcome::default().with("rate", done.rate()))
 }

@@ -16,6 +16,7 @@ pub const APPEND: Contestant = Contestant {
     ordered: false,
     reads: false,
     looks: false,
+    vanishes: false,
     peer: false,
     version: "",
     settings: |_| "write() of lengths, key and value for each put or batch; fdatasync for synced ones".to_owned(),

@@ -22,6 +22,7 @@ pub const FJALL: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("FJALL_VERSION"),
     settings: |budget| {

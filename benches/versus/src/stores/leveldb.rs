@@ -23,6 +23,7 @@ pub const LEVELDB: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("LEVELDB_VERSION"),
     settings: |budget| {
@@ -113,7 +114,15 @@ impl LevelDb {
         let mut failure = null_mut();
         // SAFETY: database and options live as long as `self`; the library reads key and value in their lengths and keeps neither.
         unsafe {
-            ffi::leveldb_put(self.db, options, key.as_ptr().cast(), key.len(), value.as_ptr().cast(), value.len(), &mut failure);
+            ffi::leveldb_put(
+                self.db,
+                options,
+                key.as_ptr().cast(),
+                key.len(),
+                value.as_ptr().cast(),
+                value.len(),
+                &mut failure,
+            );
         }
         told(failure)
     }
@@ -154,7 +163,8 @@ impl Store for LevelDb {
         value.clear();
         let (mut len, mut failure) = (0, null_mut());
         // SAFETY: as in `put_with`; the library sets `len` to the length of what it returns.
-        let found = unsafe { ffi::leveldb_get(self.db, self.reads, key.as_ptr().cast(), key.len(), &mut len, &mut failure) };
+        let found =
+            unsafe { ffi::leveldb_get(self.db, self.reads, key.as_ptr().cast(), key.len(), &mut len, &mut failure) };
         told(failure)?;
         let Some(found) = NonNull::new(found) else { return Ok(false) };
         // SAFETY: `found` is an array of `len` bytes that the library allocated for us; it is copied, then freed once, and not used again.

@@ -23,6 +23,7 @@ pub const LMDB: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("LMDB_VERSION"),
     settings: |budget| settings(budget, "MDB_NOSYNC"),
@@ -41,7 +42,10 @@ fn map_bytes(budget: &Budget) -> u64 {
 }
 
 fn settings(budget: &Budget, flags: &str) -> String {
-    format!("{flags} (neither NOSYNC nor NOMETASYNC where puts are synced), map of {} MiB, a transaction each", map_bytes(budget) >> 20)
+    format!(
+        "{flags} (neither NOSYNC nor NOMETASYNC where puts are synced), map of {} MiB, a transaction each",
+        map_bytes(budget) >> 20
+    )
 }
 
 fn open(path: &Path, budget: &Budget, synced: bool, flags: EnvFlags) -> Result<Box<dyn Store>> {
@@ -111,7 +115,8 @@ impl Store for Lmdb {
             }
             return Ok(());
         }
-        let from: (Bound<&[u8]>, Bound<&[u8]>) = (scan.start().map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
+        let from: (Bound<&[u8]>, Bound<&[u8]>) =
+            (scan.start().map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
         for pair in self.pairs.range(&txn, &from)? {
             let (key, value) = pair?;
             if scan.prefix.is_some_and(|prefix| !key.starts_with(prefix)) || !tally.see(key, value) {

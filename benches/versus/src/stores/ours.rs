@@ -19,6 +19,7 @@ pub const COPIED: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: false,
     version: kvs_version(),
     settings,

@@ -17,10 +17,14 @@ pub const REDB: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("REDB_VERSION"),
     settings: |budget| {
-        format!("Durability::None (Immediate where puts are synced), cache of {} MiB, a transaction each", budget.cache_bytes >> 20)
+        format!(
+            "Durability::None (Immediate where puts are synced), cache of {} MiB, a transaction each",
+            budget.cache_bytes >> 20
+        )
     },
     open,
 };
@@ -102,7 +106,9 @@ impl Store for Redb {
         }
         for pair in table.range::<&[u8]>(scan.start().unwrap_or_default()..)? {
             let (key, value) = pair?;
-            if scan.prefix.is_some_and(|prefix| !key.value().starts_with(prefix)) || !tally.see(key.value(), value.value()) {
+            if scan.prefix.is_some_and(|prefix| !key.value().starts_with(prefix))
+                || !tally.see(key.value(), value.value())
+            {
                 break;
             }
         }

@@ -14,8 +14,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DataBlockIndexType, FlushOptions, Options, ReadOptions, WaitForCompactOptions,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DataBlockIndexType, FlushOptions, Options, ReadOptions,
+    WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 
 use crate::Result;
@@ -28,6 +28,7 @@ pub const ROCKSDB: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("ROCKSDB_VERSION"),
     settings: |budget| {
@@ -65,7 +66,12 @@ fn open(path: &Path, budget: &Budget, _synced: bool) -> Result<Box<dyn Store>> {
     options.set_bytes_per_sync(1 << 20);
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    Ok(Box::new(Rocks { db: DB::open(&options, path)?, reads: ReadOptions::default(), writes: WriteOptions::default(), synced }))
+    Ok(Box::new(Rocks {
+        db: DB::open(&options, path)?,
+        reads: ReadOptions::default(),
+        writes: WriteOptions::default(),
+        synced,
+    }))
 }
 
 struct Rocks {

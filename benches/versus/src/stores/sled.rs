@@ -18,9 +18,12 @@ pub const SLED: Contestant = Contestant {
     ordered: true,
     reads: true,
     looks: false,
+    vanishes: false,
     peer: true,
     version: env!("SLED_VERSION"),
-    settings: |budget| format!("HighThroughput, flushed every 500 ms, no compression, cache of {} MiB", budget.cache_bytes >> 20),
+    settings: |budget| {
+        format!("HighThroughput, flushed every 500 ms, no compression, cache of {} MiB", budget.cache_bytes >> 20)
+    },
     open,
 };
 

@@ -21,7 +21,11 @@ pub const LEVELDB_SNAPPY_COMPRESSION: c_int = 1;
 
 #[link(name = "leveldb")]
 unsafe extern "C" {
-    pub fn leveldb_open(options: *const leveldb_options_t, name: *const c_char, errptr: *mut *mut c_char) -> *mut leveldb_t;
+    pub fn leveldb_open(
+        options: *const leveldb_options_t,
+        name: *const c_char,
+        errptr: *mut *mut c_char,
+    ) -> *mut leveldb_t;
     pub fn leveldb_close(db: *mut leveldb_t);
     pub fn leveldb_put(
         db: *mut leveldb_t,
@@ -61,7 +65,10 @@ unsafe extern "C" {
         limit_key_len: usize,
     );
 
-    pub fn leveldb_create_iterator(db: *mut leveldb_t, options: *const leveldb_readoptions_t) -> *mut leveldb_iterator_t;
+    pub fn leveldb_create_iterator(
+        db: *mut leveldb_t,
+        options: *const leveldb_readoptions_t,
+    ) -> *mut leveldb_iterator_t;
     pub fn leveldb_iter_destroy(iter: *mut leveldb_iterator_t);
     pub fn leveldb_iter_valid(iter: *const leveldb_iterator_t) -> u8;
     pub fn leveldb_iter_seek_to_first(iter: *mut leveldb_iterator_t);

@@ -1,0 +1,33 @@
+#!/bin/sh
+# What `make versus` does: every store, the whole matrix, and the report in docs/performance. Keep the machine quiet.
+#
+#   benches/versus/run.sh [default|large] [options of `kvs-versus run`]
+set -eu
+cd "$(dirname "$0")/../.."
+preset=${1:-default}
+[ $# -gt 0 ] && shift
+case $preset in
+    default) name=1m ;;
+    large) name=10m ;;
+    *) echo "there is no preset $preset: default or large" >&2; exit 2 ;;
+esac
+
+# LevelDB's library, and what the bindings of RocksDB are generated with.
+missing=
+[ -e /usr/include/leveldb/c.h ] || missing="$missing libleveldb-dev"
+ls /usr/lib/llvm-*/lib/libclang.so* >/dev/null 2>&1 || missing="$missing libclang-dev"
+if [ -n "$missing" ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -y -qq --no-install-recommends $missing
+fi
+
+out=docs/performance
+versus=benches/versus/target/release/kvs-versus
+${CARGO:-cargo} build --release --locked --manifest-path benches/versus/Cargo.toml --features rocksdb,leveldb
+mkdir -p "$out"
+failed=0
+"$versus" run --preset "$preset" --dir benches/versus/target/run --out "$out/$name.jsonl" --fresh "$@" || failed=$?
+"$versus" table "$out/$name.jsonl" >"$out/$name.md"
+"$versus" plot "$out/$name.jsonl" "$out/$name"
+exit "$failed"
