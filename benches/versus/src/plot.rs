@@ -43,7 +43,9 @@ impl Svg {
         );
     }
 
-    fn text(&mut self, x: f64, y: f64, size: u32, anchor: &str, colour: &str, weight: &str, text: &str) {
+    /// `style` is size, anchor and weight.
+    fn text(&mut self, (x, y): (f64, f64), style: (u32, &str, &str), colour: &str, text: &str) {
+        let (size, anchor, weight) = style;
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let _ = writeln!(
             self.body,
@@ -86,17 +88,17 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
     let height = TOP + ROW * rows.len() as f64 + 24.0;
     let mut svg = Svg::new(WIDTH, height);
     let title = format!("kvs to the best store of the same durability: {} keys, {}", count(part.n), part.shape);
-    svg.text(16.0, 26.0, 17, "start", TEXT, "bold", &title);
+    svg.text((16.0, 26.0), (17, "start", "bold"), TEXT, &title);
     let legend =
         [("reached", OURS_COLOUR), ("short of the bar", SHORT_COLOUR), ("behind the best peer", BEHIND_COLOUR)];
     let mut x = 16.0;
     for (name, colour) in legend {
         svg.rect(x, 38.0, 11.0, 11.0, colour);
-        svg.text(x + 16.0, 48.0, 12, "start", TEXT, "normal", name);
+        svg.text((x + 16.0, 48.0), (12, "start", "normal"), TEXT, name);
         x += 32.0 + 7.0 * name.len() as f64;
     }
     svg.line(x + 4.0, 37.0, x + 4.0, 50.0, TEXT, 2.0);
-    svg.text(x + 12.0, 48.0, 12, "start", TEXT, "normal", "the bar");
+    svg.text((x + 12.0, 48.0), (12, "start", "normal"), TEXT, "the bar");
     // From an eighth to thirty-two times, or wider if a row needs it.
     let widest = rows
         .iter()
@@ -116,19 +118,19 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
             if strong { 1.5 } else { 1.0 },
         );
         let label = if power >= 0 { format!("{ratio}x") } else { format!("1/{}", 2f64.powi(-power)) };
-        svg.text(place(ratio), TOP - 10.0, 11, "middle", "#666", "normal", &label);
+        svg.text((place(ratio), TOP - 10.0), (11, "middle", "normal"), "#666", &label);
     }
     for (at, (compared, ratio)) in rows.iter().enumerate() {
         let y = TOP + ROW * at as f64;
-        svg.text(LEFT - 10.0, y + 14.0, 12, "end", TEXT, "normal", &compared.row.title);
+        svg.text((LEFT - 10.0, y + 14.0), (12, "end", "normal"), TEXT, &compared.row.title);
         let (from, to) = (place(1.0).min(place(*ratio)), place(1.0).max(place(*ratio)));
         svg.rect(from, y + 4.0, to - from, ROW - 8.0, colour_of(compared.verdict));
         if let Aim::Ratio(aim) = compared.aim {
             svg.line(place(aim), y + 1.0, place(aim), y + ROW - 1.0, TEXT, 2.0);
         }
         let best = compared.best.map_or("", |(best, _)| best);
-        svg.text(WIDTH - RIGHT + 12.0, y + 14.0, 12, "start", TEXT, "bold", &format!("{ratio:.2}x"));
-        svg.text(WIDTH - RIGHT + 70.0, y + 14.0, 11, "start", "#666", "normal", &format!("of {best}"));
+        svg.text((WIDTH - RIGHT + 12.0, y + 14.0), (12, "start", "bold"), TEXT, &format!("{ratio:.2}x"));
+        svg.text((WIDTH - RIGHT + 70.0, y + 14.0), (11, "start", "normal"), "#666", &format!("of {best}"));
     }
     svg.finish(&title)
 }
@@ -149,7 +151,7 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
     let width = COLUMNS as f64 * PANEL + 20.0;
     let mut svg = Svg::new(width, TOP + heights.iter().sum::<f64>() + 10.0);
     let title = format!("Operations a second: {} keys, {}", count(part.n), part.shape);
-    svg.text(16.0, 26.0, 17, "start", TEXT, "bold", &title);
+    svg.text((16.0, 26.0), (17, "start", "bold"), TEXT, &title);
     let legend = [
         ("kvs", OURS_COLOUR),
         ("survives kill -9 too", PEER_COLOUR),
@@ -159,22 +161,19 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
     let mut x = 16.0;
     for (name, colour) in legend {
         svg.rect(x, 38.0, 11.0, 11.0, colour);
-        svg.text(x + 16.0, 48.0, 12, "start", TEXT, "normal", name);
+        svg.text((x + 16.0, 48.0), (12, "start", "normal"), TEXT, name);
         x += 32.0 + 7.0 * name.len() as f64;
     }
     let mut y = TOP;
     for (line, height) in rows.chunks(COLUMNS).zip(&heights) {
         for (at, compared) in line.iter().enumerate() {
             let x = 16.0 + PANEL * at as f64;
-            svg.text(x, y + 12.0, 13, "start", TEXT, "bold", &compared.row.title);
+            svg.text((x, y + 12.0), (13, "start", "bold"), TEXT, &compared.row.title);
             if let Some(ratio) = compared.ratio {
                 svg.text(
-                    x + PANEL - 30.0,
-                    y + 12.0,
-                    12,
-                    "end",
+                    (x + PANEL - 30.0, y + 12.0),
+                    (12, "end", "bold"),
                     colour_of(compared.verdict),
-                    "bold",
                     &format!("{ratio:.2}x"),
                 );
             }
@@ -183,9 +182,9 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
             for (place, (store, found)) in stores.enumerate() {
                 let top = y + 20.0 + BAR * place as f64;
                 let weight = if store == OURS { "bold" } else { "normal" };
-                svg.text(x + NAME - 6.0, top + 11.0, 11, "end", TEXT, weight, store);
+                svg.text((x + NAME - 6.0, top + 11.0), (11, "end", weight), TEXT, store);
                 let Some(value) = found.value else {
-                    svg.text(x + NAME, top + 11.0, 11, "start", BEHIND_COLOUR, "normal", "failed");
+                    svg.text((x + NAME, top + 11.0), (11, "start", "normal"), BEHIND_COLOUR, "failed");
                     continue;
                 };
                 let colour = match (store, found.class) {
@@ -197,7 +196,7 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
                 let long = if most > 0.0 { value / most * (PANEL - NAME - 90.0) } else { 0.0 };
                 svg.rect(x + NAME, top + 2.0, long, BAR - 4.0, colour);
                 let text = number(&compared.row.metric, value) + if found.cut { "†" } else { "" };
-                svg.text(x + NAME + long + 5.0, top + 11.0, 11, "start", TEXT, weight, &text);
+                svg.text((x + NAME + long + 5.0, top + 11.0), (11, "start", weight), TEXT, &text);
             }
         }
         y += height;

@@ -32,7 +32,7 @@ impl Rng {
 
     /// The next number.
     #[inline]
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
@@ -40,13 +40,13 @@ impl Rng {
     /// A number below `n`, which must not be zero.
     #[inline]
     pub fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number in `[0, 1)`.
     #[inline]
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        (self.draw() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }
 
@@ -74,7 +74,7 @@ impl Zipf {
 
     /// The next rank.
     #[inline]
-    pub fn next(&self, rng: &mut Rng) -> u64 {
+    pub fn draw(&self, rng: &mut Rng) -> u64 {
         let u = rng.unit();
         let at = u * self.zeta;
         if at < 1.0 {
@@ -106,7 +106,7 @@ mod tests {
         let mut rng = Rng::new(7);
         let mut seen = vec![0u32; n as usize];
         for _ in 0..draws {
-            seen[zipf.next(&mut rng) as usize] += 1;
+            seen[zipf.draw(&mut rng) as usize] += 1;
         }
         let zeta: f64 = (1..=n).map(|r| (r as f64).powf(-theta)).sum();
         let share = |ranks: std::ops::Range<usize>| seen[ranks].iter().sum::<u32>() as f64 / f64::from(draws);
@@ -125,7 +125,7 @@ mod tests {
         for n in 1..5 {
             let zipf = Zipf::new(n, 0.99);
             let mut rng = Rng::new(n);
-            assert!((0..1000).all(|_| zipf.next(&mut rng) < n));
+            assert!((0..1000).all(|_| zipf.draw(&mut rng) < n));
         }
     }
 

@@ -127,7 +127,7 @@ pub fn ycsb(cell: &Cell, mix: Mix) -> Result<Outcome> {
             store.put(&key, &value)?;
             return Ok(1);
         }
-        let i = zipf.next(&mut rng);
+        let i = zipf.draw(&mut rng);
         cell.shape.key(i, cell.n(), &mut key);
         if falls_to(mix.scans) {
             let limit = 1 + rng.below(SCAN_ENTRIES_MAX);

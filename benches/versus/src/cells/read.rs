@@ -42,7 +42,7 @@ pub fn random(cell: &Cell) -> Result<Outcome> {
 /// Zipf, theta 0.99.
 pub fn zipf(cell: &Cell) -> Result<Outcome> {
     let (mut rng, zipf) = (cell.rng(0), Zipf::new(cell.n(), 0.99));
-    alone(cell, || zipf.next(&mut rng))
+    alone(cell, || zipf.draw(&mut rng))
 }
 
 /// Keys that are not there, between those that are.
