@@ -93,7 +93,7 @@ impl Store for Rocks {
     fn write(&self, pairs: &Pairs) -> Result<()> {
         let mut batch = WriteBatch::default();
         pairs.iter().for_each(|(key, value)| batch.put(key, value));
-        Ok(self.db.write_opt(&batch, &self.writes)?)
+        Ok(self.db.write_opt(batch, &self.writes)?)
     }
 
     fn delete(&self, key: &[u8]) -> Result<()> {
