@@ -19,7 +19,13 @@ fn main() {
     }
     println!("cargo::rustc-env=LMDB_VERSION=heed {}, lmdb-master-sys {}", version("heed"), version("lmdb-master-sys"));
     let rocksdb = version("librocksdb-sys");
-    println!("cargo::rustc-env=ROCKSDB_VERSION={}", rocksdb.split('+').nth(1).unwrap_or(&rocksdb));
+    // Its own source, unless the build was told of another library.
+    println!("cargo::rerun-if-env-changed=ROCKSDB_LIB_DIR");
+    let own = std::env::var_os("ROCKSDB_LIB_DIR").is_none();
+    println!(
+        "cargo::rustc-env=ROCKSDB_VERSION={}",
+        if own { rocksdb.split('+').nth(1).unwrap_or(&rocksdb) } else { "of the system" }
+    );
     let package = Command::new("dpkg-query").args(["-W", "-f=${Version}", "libleveldb-dev"]).output();
     let leveldb = package.ok().filter(|o| o.status.success()).and_then(|o| String::from_utf8(o.stdout).ok());
     println!("cargo::rustc-env=LEVELDB_VERSION={}", leveldb.unwrap_or_else(|| "1.23".to_owned()));

@@ -26,7 +26,13 @@ pub const COPIED: Contestant = Contestant {
     open,
 };
 
-pub const PINNED: Contestant = Contestant { name: "kvs_pinned", syncs: false, looks: true, ..COPIED };
+pub const PINNED: Contestant = Contestant {
+    name: "kvs_pinned",
+    syncs: false,
+    looks: true,
+    settings: |_| "as kvs; values are verified and looked at where they lie, not copied".to_owned(),
+    ..COPIED
+};
 
 const fn kvs_version() -> &'static str {
     env!("KVS_VERSION")
