@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench bench-gil versus test-versus instructions loom header wheel clean-demo install uninstall
+.PHONY: all demo test lint bench bench-gil versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -58,6 +58,11 @@ test-versus:
 header:
 	KVS_BLESS=1 $(CARGO) test -p kvs-c --test abi up_to_date
 	KVS_BLESS=1 $(CARGO) test -p kvs-c --test abi exports
+
+# The reference of the C and C++ interfaces, in target/c-docs/html. A warning is a failure.
+c-docs:
+	mkdir -p target
+	doxygen bindings/c/Doxyfile
 
 # The C and C++ library as a native one: `make install PREFIX=/usr/local`, and DESTDIR=... for packages that are put together
 # elsewhere. BUILT names a directory that has libkvs.so and libkvs.a already; without it they are built.

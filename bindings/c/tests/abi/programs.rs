@@ -88,6 +88,18 @@ fn threads() {
     run_test("threads.c", &[]);
 }
 
+/// Not linked with the library, which it loads; and not under valgrind, which knows nothing of memory in use.
+#[test]
+#[cfg(target_os = "linux")]
+fn loading() {
+    let directory = scratch("loading");
+    let program = directory.join("program");
+    let mut compile = cc();
+    compile.arg("-std=gnu11").args(&STRICT[1..]).arg("-I").arg(include());
+    run(compile.arg(package().join("tests/programs/loading.c")).arg("-ldl").arg("-o").arg(&program));
+    run(Command::new(&program).arg(&directory).arg(library().join("libkvs.so.0")));
+}
+
 #[test]
 fn fork() {
     run_test("fork.c", &[]);
