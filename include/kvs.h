@@ -182,6 +182,11 @@
 #define KVS_E_NOT_A_DATABASE (-18)
 
 /**
+ * The call came from inside a log hook, where it could wait for itself. Nothing was done.
+ */
+#define KVS_E_REENTRANT (-19)
+
+/**
  * A bug in kvs, caught at the boundary: please report it with the message. After one inside a write,
  * the database takes no more writes until it is opened again; reads go on.
  */
@@ -331,8 +336,8 @@ typedef int32_t kvs_status;
  * Hears of a database's events: what it opens, flushes, merges and closes, when writes have to wait, and above all what goes wrong. level is
  * KVS_LOG_INFO, KVS_LOG_WARNING or KVS_LOG_ERROR; message is one line for people, borrowed until the hook returns, message_len bytes and then
  * a NUL. Called on the database's own thread, or on one that opens or closes it, with no lock held, one event at a time for each
- * database. It must not call the database, nor longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is
- * told.
+ * database. It must not longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is told. Inside of it reads
+ * work; what may wait (writes, kvs_flush, kvs_close and the like) gives KVS_E_REENTRANT, and kvs_free_db does nothing.
  */
 typedef void (*kvs_log_fn)(void *ctx, int32_t level, const char *message, size_t message_len);
 
@@ -837,7 +842,7 @@ kvs_status kvs_close(const kvs_db *db,
 /**
  * Frees the handle. If no snapshot or iterator of it is left, the database is closed now, otherwise when the last of
  * them is freed: they may be freed in any order. What closing reports is lost here; kvs_close tells.
- * NULL, or a database freed before: nothing happens.
+ * NULL, or a database freed before, or inside of a log hook: nothing happens.
  */
 KVS_API
 void kvs_free_db(kvs_db *db);

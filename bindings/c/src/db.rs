@@ -10,7 +10,7 @@ use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, r
 use crate::error::kvs_error;
 use crate::fork;
 use crate::objects::{Core, DBS, OPTIONS, core, handle, opaque, read};
-use crate::options::{OptionsBody, kvs_options};
+use crate::options::{OptionsBody, in_hook, kvs_options};
 use crate::snapshot::kvs_snapshot;
 use crate::status::*;
 
@@ -98,10 +98,14 @@ pub unsafe extern "C" fn kvs_close(db: *const kvs_db, err: *mut *mut kvs_error) 
 
 /// Frees the handle. If no snapshot or iterator of it is left, the database is closed now, otherwise when the last of
 /// them is freed: they may be freed in any order. What closing reports is lost here; kvs_close tells.
-/// NULL, or a database freed before: nothing happens.
+/// NULL, or a database freed before, or inside of a log hook: nothing happens.
 #[unsafe(no_mangle)]
 pub extern "C" fn kvs_free_db(db: *mut kvs_db) {
     call_or("kvs_free_db", (), || {
+        // It would wait for the thread that it is on.
+        if in_hook() {
+            return;
+        }
         if let Ok(core) = DBS.remove(db.addr() as u64, Arc::clone) {
             core.release();
         }

@@ -19,10 +19,10 @@ use crate::cell::SharedTable;
 use crate::db::kvs_db;
 use crate::error::ErrorBody;
 use crate::fault;
-use crate::options::OptionsBody;
+use crate::options::{OptionsBody, in_hook};
 use crate::repair::ReportBody;
 use crate::snapshot::kvs_snapshot;
-use crate::status::{KVS_E_CLOSED, KVS_E_INVALID, KVS_E_PANIC};
+use crate::status::{KVS_E_CLOSED, KVS_E_INVALID, KVS_E_PANIC, KVS_E_REENTRANT};
 
 pub(crate) static DBS: SharedTable<Arc<Core>> = SharedTable::new(1);
 pub(crate) static SNAPSHOTS: SharedTable<SnapshotBody> = SharedTable::new(2);
@@ -138,11 +138,11 @@ impl Source<'_> {
         }
     }
 
-    /// The values of many keys, all as of one moment.
-    pub fn get_many(&self, keys: &[&[u8]]) -> engine::Result<Vec<Option<Value>>> {
+    /// The same beyond the look-up: for a read that takes long.
+    pub fn held(&self) -> Held {
         match self {
-            Source::Live(core) => core.db.get_many(keys),
-            Source::At(body) => body.snapshot.get_many(keys),
+            Source::Live(core) => Held::Live(Arc::clone(core)),
+            Source::At(body) => Held::At(body.snapshot.clone()),
         }
     }
 
@@ -150,6 +150,22 @@ impl Source<'_> {
         match self {
             Source::Live(core) => core.db.contains(key),
             Source::At(body) => body.snapshot.contains(key),
+        }
+    }
+}
+
+/// What a long read sees. It closes nothing when it goes: if the handles went meanwhile, the last of them has.
+pub(crate) enum Held {
+    Live(Arc<Core>),
+    At(Snapshot),
+}
+
+impl Held {
+    /// The values of many keys, all as of one moment.
+    pub fn get_many(&self, keys: &[&[u8]]) -> engine::Result<Vec<Option<Value>>> {
+        match self {
+            Held::Live(core) => core.db.get_many(keys),
+            Held::At(snapshot) => snapshot.get_many(keys),
         }
     }
 }
@@ -177,8 +193,11 @@ pub(crate) fn read<R>(
     SNAPSHOTS.with(handle("snapshot", snapshot)?, at).map_err(|why| refused("snapshot", why))?
 }
 
-/// The database, held beyond the look-up: for calls that may wait.
+/// The database, held beyond the look-up: for calls that may wait, which a log hook must not.
 pub(crate) fn core(db: *const kvs_db) -> Outcome<Arc<Core>> {
+    if in_hook() {
+        return Err(Fail::Here(KVS_E_REENTRANT, "db", "is called from inside a log hook, where only reads work"));
+    }
     DBS.with(handle("db", db)?, Arc::clone).map_err(|why| refused("db", why))
 }
 

@@ -1,5 +1,6 @@
 //! Options by name: the complete interface, so that a new option needs no new symbol in any binding.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::OnceLock;
 
@@ -179,8 +180,8 @@ pub unsafe extern "C" fn kvs_options_set_memtable_bytes_max(
 /// Hears of a database's events: what it opens, flushes, merges and closes, when writes have to wait, and above all what goes wrong. level is
 /// KVS_LOG_INFO, KVS_LOG_WARNING or KVS_LOG_ERROR; message is one line for people, borrowed until the hook returns, message_len bytes and then
 /// a NUL. Called on the database's own thread, or on one that opens or closes it, with no lock held, one event at a time for each
-/// database. It must not call the database, nor longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is
-/// told.
+/// database. It must not longjmp or throw, and should be quick: of a slow hook's events some are lost, which it is told. Inside of it reads
+/// work; what may wait (writes, kvs_flush, kvs_close and the like) gives KVS_E_REENTRANT, and kvs_free_db does nothing.
 #[expect(non_camel_case_types, reason = "the name in C")]
 pub type kvs_log_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, level: i32, message: *const c_char, message_len: usize)>;
@@ -216,6 +217,31 @@ pub unsafe extern "C" fn kvs_options_set_log(
     })
 }
 
+thread_local! {
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread is inside of a log hook.
+struct Inside(bool);
+
+impl Inside {
+    fn enter() -> Inside {
+        Inside(IN_HOOK.replace(true))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        IN_HOOK.set(self.0);
+    }
+}
+
+/// Is this thread inside of a log hook? Then it may be the one that a write, a flush or a close would wait for.
+#[inline]
+pub(crate) fn in_hook() -> bool {
+    IN_HOOK.get()
+}
+
 /// A hook of C.
 struct CHook {
     log: kvs_log_fn,
@@ -238,6 +264,7 @@ impl CHook {
         };
         let text = CString::new(text.replace('\0', "?")).unwrap_or_default();
         if let Some(log) = self.log {
+            let _inside = Inside::enter();
             // SAFETY: C5: `log` is a function of this type that may be called with `ctx` until `ctx_free` was, which is when this is
             // dropped. The text is NUL-terminated, as long as said, and lives until `log` has returned.
             unsafe { log(self.ctx, level, text.as_ptr(), text.as_bytes().len()) }

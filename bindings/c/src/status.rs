@@ -64,6 +64,8 @@ pub const KVS_E_WOULD_BLOCK: i32 = -16;
 pub const KVS_E_INTERRUPTED: i32 = -17;
 /// The directory is missing and was not to be created, or holds something that is not a kvs database.
 pub const KVS_E_NOT_A_DATABASE: i32 = -18;
+/// The call came from inside a log hook, where it could wait for itself. Nothing was done.
+pub const KVS_E_REENTRANT: i32 = -19;
 /// A bug in kvs, caught at the boundary: please report it with the message. After one inside a write,
 /// the database takes no more writes until it is opened again; reads go on.
 pub const KVS_E_PANIC: i32 = -100;
@@ -172,6 +174,7 @@ fn name(status: kvs_status) -> &'static CStr {
         KVS_E_WOULD_BLOCK => c"KVS_E_WOULD_BLOCK",
         KVS_E_INTERRUPTED => c"KVS_E_INTERRUPTED",
         KVS_E_NOT_A_DATABASE => c"KVS_E_NOT_A_DATABASE",
+        KVS_E_REENTRANT => c"KVS_E_REENTRANT",
         KVS_E_PANIC => c"KVS_E_PANIC",
         _ => c"unknown status",
     }

@@ -1,6 +1,7 @@
 //! C programs, compiled with every warning an error and run against the library: shared, and once static.
 //!
-//! What each proves is in its first lines, in `tests/programs`. With `KVS_VALGRIND=1` they run under valgrind.
+//! What each proves is in its first lines, in `tests/programs`. With `KVS_VALGRIND=1` they run under valgrind, with `KVS_SANITIZE=1` they are
+//! compiled with the sanitizers of addresses, leaks and undefined behaviour.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,13 +11,22 @@ use crate::header::is_there;
 
 const STRICT: [&str; 7] = ["-std=c11", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"];
 
+/// What sanitizers want of the compiler, if they are wanted.
+fn sanitizers() -> &'static [&'static str] {
+    match std::env::var_os("KVS_SANITIZE") {
+        Some(_) => &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
+        None => &[],
+    }
+}
+
 /// Compiles `source`, runs it on an empty directory and returns what it printed.
 pub fn run_program(source: &Path, arguments: &[&str]) -> String {
     let name = source.file_stem().and_then(|stem| stem.to_str()).expect("a file name");
     let directory = scratch(name);
     let program = directory.join("program");
     let mut compile = cc();
-    compile.args(STRICT).arg("-I").arg(include()).arg("-I").arg(package().join("tests/programs")).arg(source);
+    compile.args(STRICT).args(sanitizers()).arg("-I").arg(include());
+    compile.arg("-I").arg(package().join("tests/programs")).arg(source);
     run(compile.arg("-L").arg(library()).arg("-lkvs").arg("-o").arg(&program));
     run_in(&directory, &program, arguments)
 }
@@ -24,21 +34,21 @@ pub fn run_program(source: &Path, arguments: &[&str]) -> String {
 fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
     let data = directory.join("data");
     std::fs::create_dir_all(&data).expect("a directory for the program");
+    // The child of a fork leaks what its parent made, and a payload that panics twice is leaked: that is the promise.
+    let leaks = ["fork", "panics", "matrix"].iter().any(|name| directory.ends_with(name));
     let mut command = if std::env::var_os("KVS_VALGRIND").is_some() {
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=99", "--errors-for-leak-kinds=definite"]);
-        // The child of a fork leaks what its parent made, and a payload that panics twice is leaked: that is the promise.
-        valgrind.arg(if directory.ends_with("fork") || directory.ends_with("panics") {
-            "--leak-check=no"
-        } else {
-            "--leak-check=full"
-        });
+        valgrind.arg(if leaks { "--leak-check=no" } else { "--leak-check=full" });
         valgrind.arg(program);
         valgrind
     } else {
         Command::new(program)
     };
     command.env("LD_LIBRARY_PATH", library()).env("RUST_BACKTRACE", "0");
+    if leaks {
+        command.env("ASAN_OPTIONS", "detect_leaks=0");
+    }
     let output = run(command.arg(data).args(arguments));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -70,7 +80,7 @@ fn plus() {
             let directory = scratch("plus");
             let program = directory.join("program");
             let mut compile = Command::new(own.get_program());
-            compile.arg(format!("-std={version}")).args(&STRICT[1..]).arg("-I").arg(include());
+            compile.arg(format!("-std={version}")).args(&STRICT[1..]).args(sanitizers()).arg("-I").arg(include());
             compile.arg(package().join("tests/programs/plus.cc")).arg("-L").arg(library()).arg("-lkvs");
             run(compile.arg("-o").arg(&program));
             run_in(&directory, &program, &[]);

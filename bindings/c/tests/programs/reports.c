@@ -225,6 +225,43 @@ static void wait_for(heard *h, const char *text) {
     exit(1);
 }
 
+static kvs_db *volatile misused;
+static volatile int misuses;
+
+/* Does in a hook what it must not. */
+static void misusing_hook(void *ctx, int32_t level, const char *message, size_t length) {
+    (void)ctx, (void)level, (void)length;
+    kvs_db *db = misused;
+    if (!db || strncmp(message, "flushed", 7) != 0) return;
+    kvs_error *err = NULL;
+    EXPECT(KVS_E_REENTRANT, kvs_close(db, &err));
+    CHECK(strstr(kvs_error_message(err), "hook"));
+    kvs_error_free(err);
+    EXPECT(KVS_E_REENTRANT, kvs_flush(db, 0, NULL));
+    EXPECT(KVS_E_REENTRANT, kvs_put(db, S("k"), S("v"), 0, NULL));
+    kvs_free_db(db);
+    EXPECT(KVS_OK, kvs_contains(db, NULL, S("k"), NULL));
+    misuses++;
+}
+
+static void misuse_in_a_hook(void) {
+    kvs_options *options;
+    kvs_db *db;
+    EXPECT(KVS_OK, kvs_options_new(&options));
+    EXPECT(KVS_OK, kvs_options_set_in_memory(options, 1, NULL));
+    EXPECT(KVS_OK, kvs_options_set_log(options, misusing_hook, NULL, NULL, NULL));
+    EXPECT(KVS_OK, kvs_open(NULL, options, &db, NULL));
+    kvs_options_free(options);
+    misused = db;
+    EXPECT(KVS_OK, kvs_put(db, S("k"), S("v"), 0, NULL));
+    EXPECT(KVS_OK, kvs_flush(db, 0, NULL));
+    for (int i = 0; i < 3000 && misuses == 0; i++) nanosleep(&(struct timespec){0, 10000000}, NULL);
+    CHECK(misuses == 1);
+    EXPECT(KVS_OK, kvs_put(db, S("k"), S("w"), 0, NULL));
+    EXPECT(KVS_OK, kvs_close(db, NULL));
+    kvs_free_db(db);
+}
+
 static void hooks(const char *directory) {
     char path[4096];
     kvs_options *options;
@@ -295,5 +332,6 @@ int main(int argc, char **argv) {
     numbers(argv[1]);
     repairs(argv[1]);
     hooks(argv[1]);
+    misuse_in_a_hook();
     return 0;
 }
