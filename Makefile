@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench bench-gil versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test lint bench bench-gil bench-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -40,6 +40,10 @@ bench:
 # What the hot paths cost in instructions, against what is known: the same on every machine. Needs valgrind.
 instructions:
 	$(CARGO) bench --bench instructions
+
+# The Python package against its peers: a table of ratios, and a picture for docs.
+bench-python:
+	sh python/bench/run.sh --plot docs/bench-python.svg
 
 # How much of the GIL is left beside the engine's calls; with the wheel that python/tests/run.sh has installed.
 bench-gil:
