@@ -6,11 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from kvs._kvs import DB
-    from kvs._typed import TypedDB
+from kvs._kvs import DB
+from kvs._typed import TypedDB
 
 
 def load(
@@ -35,6 +34,8 @@ def load(
     2500
     2500
     """
+    if not isinstance(db, (DB, TypedDB)):
+        raise TypeError(f"expected a store, not {type(db).__qualname__}")
     if step < 1:
         raise ValueError("step must be at least 1")
     if total is None and hasattr(items, "__len__"):
