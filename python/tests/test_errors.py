@@ -93,9 +93,10 @@ def test_too_large_is_an_invalid_argument(db: kvs.DB) -> None:
     assert type(caught.value) is kvs.TooLargeError
 
 
-def test_a_panic_is_an_internal_error(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_panic_is_an_internal_error(capfd: pytest.CaptureFixture[str], in_thread: bool) -> None:
     """pyo3 would raise PanicException, a BaseException that `except Exception` lets through."""
     with pytest.raises(kvs.InternalError, match="please report it: panic: boom") as caught:
-        _kvs._panic("boom")
+        _kvs._panic("boom", in_thread)
     assert isinstance(caught.value, Exception)
     capfd.readouterr()

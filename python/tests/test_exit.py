@@ -144,3 +144,61 @@ def test_ctrl_c_leaves_an_iteration_usable() -> None:
         assert len(seen) + len(rest) >= len(keys) - 1
         assert seen == keys[: len(seen)]
         assert rest == keys[len(keys) - len(rest) :]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+@pytest.mark.parametrize("call", ["db.verify()", "db.compact()", "db.flush()", "kvs.repair('store', 'repaired')"])
+def test_ctrl_c_in_a_call_that_cannot_be_given_up(run: Callable[..., CompletedProcess[str]], call: str) -> None:
+    """The caller gets its exception at once, and the call goes on by itself: the store can be used, closed and opened meanwhile.
+
+    The signal has to fall into the call, whose length nobody knows: it is tried with earlier and earlier ones.
+    """
+    script = f"""
+import os, signal, sys, time
+import kvs
+options = dict(segment_bytes_max="64m", segment_bytes_min="64m", memtable_bytes_max="512m")
+db = kvs.open("store", **options)
+value = os.urandom(1000)
+pairs = {{b"%06d" % n: value for n in range(40_000)}}
+for _ in range(2):
+    db.put_many(pairs)
+    if {call!r} != "db.flush()":
+        db.flush()
+if "repair" in {call!r}:
+    db.close()
+def handler(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, handler)
+interrupted = 0
+for attempt in range(8):
+    if {call!r} == "db.flush()":
+        db.put_many(pairs)
+    signal.setitimer(signal.ITIMER_REAL, 0.02 / (attempt + 1))
+    began = time.perf_counter()
+    try:
+        {call}
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted += 1
+        break
+    except kvs.InvalidArgument:      # A repair that came to its end before: there is something in the way.
+        break
+    if db.closed:
+        import shutil
+        shutil.rmtree("repaired")
+    elif "compact" in {call!r}:
+        db.put_many(pairs)
+        db.flush()
+if not interrupted:
+    sys.exit("not interrupted")
+if db.closed:
+    sys.exit(0)
+assert db[b"000007"] == value
+db[b"more"] = b"x"
+db.close()
+with kvs.open("store", create=False) as db:
+    assert len(db) == 40_001 and db[b"more"] == b"x"
+    db.verify()
+"""
+    result = run(script)
+    assert result.returncode == 0, result.stderr

@@ -445,8 +445,8 @@ impl Db {
     /// ...     db.stats()["tables"]
     /// 1
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        let engine = self.engine()?;
-        call::run(py, move || engine.flush())
+        let engine = self.engine()?.clone();
+        call::interruptible(py, move || engine.flush())
     }
 
     /// Flushes, and merges all tables with keys between start (included) and stop (excluded): what was overwritten or
@@ -463,9 +463,9 @@ impl Db {
     /// 1
     #[pyo3(signature = (start = None, stop = None))]
     fn compact(&self, py: Python<'_>, start: Option<Bytes<'_>>, stop: Option<Bytes<'_>>) -> PyResult<()> {
-        let engine = self.engine()?;
-        let range = read::range(&start, &stop);
-        call::run(py, move || engine.compact::<&[u8]>(range))
+        let engine = self.engine()?.clone();
+        let range = Range::new(None, start.as_ref().map(Bytes::as_slice), stop.as_ref().map(Bytes::as_slice));
+        call::interruptible(py, move || engine.compact::<&[u8]>(range.bounds()))
     }
 
     /// What the store counts about itself, by name.
@@ -521,8 +521,8 @@ impl Db {
     /// ...     sorted(db.verify())
     /// ['bytes', 'files', 'records']
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let engine = self.engine()?;
-        let verified = call::run(py, move || engine.verify())?;
+        let engine = self.engine()?.clone();
+        let verified = call::interruptible(py, move || engine.verify())?;
         let answer = PyDict::new(py);
         answer.set_item("files", verified.files)?;
         answer.set_item("records", verified.records)?;

@@ -103,7 +103,8 @@ impl Range {
         self.high.as_deref()
     }
 
-    fn bounds(&self) -> (End<&[u8]>, End<&[u8]>) {
+    /// As the engine takes it.
+    pub fn bounds(&self) -> (End<&[u8]>, End<&[u8]>) {
         (
             self.low.as_deref().map_or(End::Unbounded, End::Included),
             self.high.as_deref().map_or(End::Unbounded, End::Excluded),

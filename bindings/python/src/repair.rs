@@ -148,5 +148,5 @@ fn repair(
     let (path, out) = (fspath(path)?, fspath(out)?);
     let mut chosen = engine::Options::default();
     open::set_options(py, &mut chosen, options)?;
-    call::run(py, move || engine::repair(path, out, &chosen)).map(Repaired)
+    call::interruptible(py, move || engine::repair(path, out, &chosen)).map(Repaired)
 }
