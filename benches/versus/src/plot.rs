@@ -1,18 +1,20 @@
 //! Two pictures as SVG, written by hand: bars and text need no library, and stay text.
 //!
-//! - `ratios`: one bar a row, kvs to the best peer of the same durability, on a logarithmic scale, with a tick where the bar of the report is. Right of the line at 1: ahead.
+//! - `ratios`: one bar a row, kvs to the best peer of the same durability, on a logarithmic scale, with a tick where the bar of the report is. Right
+//!   of the line at 1: ahead. Rows that are bounded by a number of their own, not by a ratio, stand in the table only.
 //! - `rates`: one small panel a row, one bar a store.
 
 use std::fmt::Write;
 
 use crate::bar::{Aim, Bar, Verdict};
 use crate::store::Class;
-use crate::table::{Compared, OURS, Part, count, number};
+use crate::table::{Compared, OURS, Part, count, number, times};
 
 const OURS_COLOUR: &str = "#1f6fb2";
 const PEER_COLOUR: &str = "#8a8f98";
 const WEAKER_COLOUR: &str = "#c3c7cd";
 const MEMORY_COLOUR: &str = "#e3e5e8";
+const OPEN_COLOUR: &str = "#9fbcd6";
 const SHORT_COLOUR: &str = "#d98324";
 const BEHIND_COLOUR: &str = "#b3261e";
 const TEXT: &str = "#222";
@@ -66,7 +68,8 @@ impl Svg {
 
 fn colour_of(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Reached | Verdict::Open => OURS_COLOUR,
+        Verdict::Reached => OURS_COLOUR,
+        Verdict::Open => OPEN_COLOUR,
         Verdict::Short => SHORT_COLOUR,
         Verdict::Behind => BEHIND_COLOUR,
     }
@@ -79,9 +82,13 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
     const ROW: f64 = 20.0;
     const TOP: f64 = 78.0;
     const WIDTH: f64 = 960.0;
+    let by_ratio = |compared: &Compared<'_>| {
+        matches!(compared.aim, Aim::Ratio(_)) || (compared.aim == Aim::None && compared.row.metric.ends_with("rate"))
+    };
     let rows: Vec<(Compared<'_>, f64)> = part
         .compare(bar)
         .into_iter()
+        .filter(by_ratio)
         .filter_map(|compared| Some((compared.ratio.filter(|ratio| ratio.is_finite() && *ratio > 0.0)?, compared)))
         .map(|(ratio, compared)| (compared, ratio))
         .collect();
@@ -89,8 +96,12 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
     let mut svg = Svg::new(WIDTH, height);
     let title = format!("kvs to the best store of the same durability: {} keys, {}", count(part.n), part.shape);
     svg.text((16.0, 26.0), (17, "start", "bold"), TEXT, &title);
-    let legend =
-        [("reached", OURS_COLOUR), ("short of the bar", SHORT_COLOUR), ("behind the best peer", BEHIND_COLOUR)];
+    let legend = [
+        ("reached", OURS_COLOUR),
+        ("short of the bar", SHORT_COLOUR),
+        ("behind the best peer", BEHIND_COLOUR),
+        ("no bar", OPEN_COLOUR),
+    ];
     let mut x = 16.0;
     for (name, colour) in legend {
         svg.rect(x, 38.0, 11.0, 11.0, colour);
@@ -129,7 +140,7 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
             svg.line(place(aim), y + 1.0, place(aim), y + ROW - 1.0, TEXT, 2.0);
         }
         let best = compared.best.map_or("", |(best, _)| best);
-        svg.text((WIDTH - RIGHT + 12.0, y + 14.0), (12, "start", "bold"), TEXT, &format!("{ratio:.2}x"));
+        svg.text((WIDTH - RIGHT + 12.0, y + 14.0), (12, "start", "bold"), TEXT, &times(*ratio));
         svg.text((WIDTH - RIGHT + 70.0, y + 14.0), (11, "start", "normal"), "#666", &format!("of {best}"));
     }
     svg.finish(&title)
@@ -170,12 +181,7 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
             let x = 16.0 + PANEL * at as f64;
             svg.text((x, y + 12.0), (13, "start", "bold"), TEXT, &compared.row.title);
             if let Some(ratio) = compared.ratio {
-                svg.text(
-                    (x + PANEL - 30.0, y + 12.0),
-                    (12, "end", "bold"),
-                    colour_of(compared.verdict),
-                    &format!("{ratio:.2}x"),
-                );
+                svg.text((x + PANEL - 30.0, y + 12.0), (12, "end", "bold"), colour_of(compared.verdict), &times(ratio));
             }
             let most = compared.numbers.values().filter_map(|number| number.value).fold(0.0, f64::max);
             let stores = part.stores.iter().filter_map(|store| Some((*store, compared.numbers.get(store)?)));

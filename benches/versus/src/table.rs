@@ -201,7 +201,7 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
                 }
             })
             .collect();
-        let ratio = compared.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}x"));
+        let ratio = compared.ratio.map_or("–".to_owned(), times);
         let aim = match compared.aim {
             Aim::Ratio(aim) => format!("{aim:.1}x"),
             Aim::AtMost(most) => format!("≤ {}", number(&row.metric, most)),
@@ -297,6 +297,11 @@ pub fn number(metric: &str, value: f64) -> String {
     }
     // Counts are whole; what is left are ratios.
     if value.fract() == 0.0 && !metric.contains("of_") { thousands(value as u64) } else { digits(value) }
+}
+
+/// A ratio, with digits enough for a small one.
+pub fn times(ratio: f64) -> String {
+    if ratio < 0.095 { format!("{ratio:.3}x") } else { format!("{ratio:.2}x") }
 }
 
 fn scaled(value: f64, units: &[(f64, &str)], unit: &str) -> String {
