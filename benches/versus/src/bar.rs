@@ -10,6 +10,8 @@ use crate::Result;
 /// All rows.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Bar {
+    /// The sizes of keys and values that it is for.
+    pub shape: String,
     /// The numbers of keys that the columns are for.
     pub sizes: [u64; 2],
     /// So many rows may fall short, none of them below the best peer.

@@ -93,13 +93,20 @@ impl Shape {
         }
     }
 
-    /// Key and value, together.
-    pub fn pair_bytes(&self) -> u64 {
-        let key = match self.keys {
-            Kind::Binary(bytes) => bytes,
-            Kind::Urls => (URL_BYTES.start() + URL_BYTES.end()) / 2,
-        };
-        (key + self.value_bytes) as u64
+    /// Bytes of the keys and values of the first `count` of `n` pairs.
+    pub fn raw_bytes(&self, count: u64, n: u64) -> u64 {
+        let values = count * self.value_bytes as u64;
+        match self.keys {
+            Kind::Binary(bytes) => values + count * bytes as u64,
+            Kind::Urls => {
+                let mut key = Vec::new();
+                let lengths = (0..count).map(|i| {
+                    self.key(i, n, &mut key);
+                    key.len() as u64
+                });
+                values + lengths.sum::<u64>()
+            }
+        }
     }
 
     /// Value of key `i`, written for the `version`-th time.
@@ -299,6 +306,19 @@ mod tests {
                 }
                 assert_eq!(keys.insert(key.clone(), i), None);
             }
+        }
+    }
+
+    #[test]
+    fn raw_bytes_are_those_of_the_pairs() {
+        for shape in SHAPES {
+            let (mut key, mut value, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for i in 0..700 {
+                shape.key(i, 1000, &mut key);
+                shape.value(i, 0, &mut value);
+                bytes += (key.len() + value.len()) as u64;
+            }
+            assert_eq!(shape.raw_bytes(700, 1000), bytes, "{}", shape.name);
         }
     }
 

@@ -98,11 +98,12 @@ pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
 impl<'a> Part<'a> {
     /// The rows of the bar for which there is anything.
     pub fn compare(&self, bar: &'a Bar) -> Vec<Compared<'a>> {
-        let column = bar.column(self.n);
+        // What other shapes reach is reported; the bar does not speak of them.
+        let column = (self.shape == bar.shape).then(|| bar.column(self.n));
         bar.rows.iter().filter_map(|row| self.compare_row(row, column)).collect()
     }
 
-    fn compare_row(&self, row: &'a Row, column: usize) -> Option<Compared<'a>> {
+    fn compare_row(&self, row: &'a Row, column: Option<usize>) -> Option<Compared<'a>> {
         let mut numbers = BTreeMap::new();
         for &store in &self.stores {
             let records: Vec<_> =
@@ -126,8 +127,11 @@ impl<'a> Part<'a> {
         let best = best.and_then(|best| rivals.iter().find(|&&(_, value)| value == best).copied());
         let ours = ours.and_then(|ours| ours.value);
         let ratio = ours.zip(best).map(|(ours, (_, best))| row.ratio_of(ours, best));
-        let verdict = row.verdict(column, ours, best.map(|(_, best)| best));
-        Some(Compared { row, numbers, best, ratio, aim: row.aim(column), verdict })
+        let (aim, verdict) = match column {
+            Some(column) => (row.aim(column), row.verdict(column, ours, best.map(|(_, best)| best))),
+            None => (Aim::None, Verdict::Open),
+        };
+        Some(Compared { row, numbers, best, ratio, aim, verdict })
     }
 }
 
@@ -221,16 +225,18 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
         }
         let _ = writeln!(out, "| {} | {} | {ratio} | {aim} | {verdict} |", row.title, cells.join(" | "));
     }
-    let list = |rows: &[&str]| if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) };
-    let _ = writeln!(
-        out,
-        "\n{reached} rows with a bar reached it, {} fell short{}, {} are behind the best peer{}; at most {} may fall short and none be behind.",
-        short.len() + behind.len(),
-        list(&short),
-        behind.len(),
-        list(&behind),
-        bar.short_rows_max
-    );
+    if part.shape == bar.shape {
+        let list = |rows: &[&str]| if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) };
+        let _ = writeln!(
+            out,
+            "\nRows with a bar: {reached} reached it; {} fell short but are not behind{}; {} are behind the best peer{}. At most {} may fall short, and none be behind.",
+            short.len(),
+            list(&short),
+            behind.len(),
+            list(&behind),
+            bar.short_rows_max
+        );
+    }
     out
 }
 
@@ -379,10 +385,24 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("1 rows with a bar reached it, 1 fell short, 1 are behind the best peer (seek + 100)"),
+            text.contains("Rows with a bar: 1 reached it; 0 fell short but are not behind; 1 are behind the best peer (seek + 100)."),
             "{text}"
         );
         assert!(text.contains("- rocksdb seek_100 1 million keys, 16/100, repetition 1: no"), "{text}");
+    }
+
+    /// Other shapes have ratios and no bar.
+    #[test]
+    fn the_bar_is_for_its_shape() {
+        let urls = |store: &str, rate| Record {
+            shape: "urls".to_owned(),
+            ..example(store, Class::Acknowledged, "read_random", &[("rate", rate)])
+        };
+        let (records, bar) = ([urls("kvs", 100.0), urls("lmdb", 200.0)], Bar::load().unwrap());
+        let parts = parts(&records);
+        let row = &parts[0].compare(&bar)[0];
+        assert_eq!((row.ratio, row.aim, row.verdict), (Some(0.5), Aim::None, Verdict::Open));
+        assert!(!render(&records, &bar).contains("Rows with a bar"));
     }
 
     /// A peer whose puts are weaker is no rival, but one that syncs is in the rows of synced puts.

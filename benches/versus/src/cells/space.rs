@@ -8,10 +8,6 @@ use crate::measure::{Resident, Written, disk_bytes, sync};
 use crate::store::Pairs;
 use crate::workload::Outcome;
 
-fn raw_bytes(cell: &Cell) -> f64 {
-    (cell.n() * cell.shape.pair_bytes()) as f64
-}
-
 /// Disk after the load, at rest and closed.
 pub fn after_load(cell: &Cell) -> Result<Outcome> {
     let store = cell.begin()?;
@@ -50,7 +46,7 @@ fn told(cell: &Cell, outcome: Outcome) -> Result<Outcome> {
     // Blocks are assigned when they are written out.
     sync();
     let bytes = disk_bytes(&cell.spec.dir)? as f64;
-    Ok(outcome.with("disk_bytes", bytes).with("of_raw", bytes / raw_bytes(cell)))
+    Ok(outcome.with("disk_bytes", bytes).with("of_raw", bytes / cell.shape.raw_bytes(cell.n(), cell.n()) as f64))
 }
 
 /// Bytes that the process writes for random puts, until it is at rest and closed.
@@ -61,7 +57,7 @@ pub fn bytes_written(cell: &Cell) -> Result<Outcome> {
     store.settle()?;
     store.close()?;
     let after = Written::now()?;
-    let user = (done.operations * cell.shape.pair_bytes()) as f64;
+    let user = cell.shape.raw_bytes(done.operations, cell.n()) as f64;
     outcome.metrics.clear();
     let (calls, pages) = ((after.calls - before.calls) as f64, (after.pages - before.pages) as f64);
     let outcome = outcome.with("call_bytes", calls).with("page_bytes", pages);
