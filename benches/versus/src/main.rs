@@ -64,7 +64,15 @@ fn act(what: What) -> Result<()> {
         What::Run(options) => {
             let summary = matrix::run(&options)?;
             eprintln!("{} cells, {} failed, {} left out", summary.cells, summary.failed, summary.left_out);
-            if summary.failed > 0 { Err("some cells failed; their lines say why".into()) } else { Ok(()) }
+            if summary.failed > 0 {
+                return Err("some cells failed; their lines say why".into());
+            }
+            if summary.incomplete {
+                return Err(
+                    "the time was over before every row was measured once: give it more minutes, or fewer rows".into(),
+                );
+            }
+            Ok(())
         }
         What::Table { lines } => {
             print!("{}", table::render(&record::read(&lines)?, &Bar::load()?));

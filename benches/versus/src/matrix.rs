@@ -125,6 +125,8 @@ pub struct Summary {
     pub failed: usize,
     /// Cells that did not begin since the time was over.
     pub left_out: usize,
+    /// Some of those were of the first repetition: rows are missing from the report.
+    pub incomplete: bool,
 }
 
 impl Run {
@@ -279,6 +281,7 @@ pub fn run(options: &Options) -> Result<Summary> {
     for (place, (repetition, shape, workload, contestant)) in plan.iter().enumerate() {
         if Instant::now() > run.end {
             summary.left_out = plan.len() - place;
+            summary.incomplete = *repetition == 1;
             let complete = repetition - 1;
             eprintln!("the time is over: {} cells left out, {complete} repetitions are complete", summary.left_out);
             break;

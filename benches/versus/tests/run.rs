@@ -54,7 +54,7 @@ fn a_run_makes_a_report() {
 #[test]
 fn a_slow_cell_is_killed_and_marked() {
     let dir = tempfile::tempdir().unwrap();
-    let run = "run --n 1000 --stores kvs --workloads synced_1,fill_random --seconds 60 --limit 0.5 --repetitions 1 --shapes 16/100 --dir work --out l";
+    let run = "run --n 1000 --stores kvs --workloads synced_1,fill_random --seconds 600 --limit 8 --repetitions 1 --shapes 16/100 --dir work --out l";
     let output = versus(dir.path(), &run.split_whitespace().collect::<Vec<_>>());
     assert!(!output.status.success(), "a run with a failed cell says so");
     let records = record::read(&dir.path().join("l")).unwrap();
@@ -74,6 +74,23 @@ fn a_cut_fill_is_marked() {
     assert!(versus(dir.path(), &run.split_whitespace().collect::<Vec<_>>()).status.success());
     let records = record::read(&dir.path().join("l")).unwrap();
     assert!(records[0].cut && records[0].metrics["rate"] > 0.0);
+}
+
+/// Rows that were never measured are not passed over in silence; further repetitions may be.
+#[test]
+fn a_run_that_ends_early_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |repetitions: &str, minutes: &str| {
+        let run =
+            "run --n 1000 --stores kvs --workloads synced_1 --seconds 1 --shapes 16/100 --dir work --out l --fresh";
+        let options = ["--repetitions", repetitions, "--minutes", minutes];
+        versus(dir.path(), &run.split_whitespace().chain(options).collect::<Vec<_>>())
+    };
+    let none = run("1", "0");
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("before every row"));
+    let once = run("100", "0.01");
+    assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+    assert!(record::read(&dir.path().join("l")).unwrap().len() < 50);
 }
 
 #[test]
