@@ -1,6 +1,7 @@
 """What the tests share: stores to work on, and Python run in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 import kvs
+
+# A shell that is not interactive starts what runs in its background with SIGINT ignored, and Python leaves that alone: then no Ctrl-C
+# is ever seen, here or in a child. Tests of it are for a program that somebody can interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["disk", "memory"])
