@@ -10,7 +10,7 @@
 //! | `catalog` | what the manifest says | a replacement of the manifest |
 //! | `syncing` | that one thread syncs at a time | an fdatasync |
 //! | `commit` | the one order of all writes: sequence numbers, the active segment, the version | about 150 ns a write; a rotation |
-//! | `spare` | the prepared segment and file numbers | making a segment |
+//! | `spare` | the prepared segment, files to be refilled, and file numbers | making a segment |
 //! | `reserve` | the file that keeps room on the disk | making or removing it |
 //! | `entries` | that the directory is not synced again after a failure | a sync of the directory |
 //! | a partition of `index` | that part of the index | one change |

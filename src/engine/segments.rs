@@ -14,6 +14,10 @@
 //! 5. remember it as unsynced, and ask the worker for the next.
 //!
 //! File numbers ascend in the order of use: a prepared segment that is too small is thrown away, not kept for later.
+//!
+//! A segment that is in tables and that nobody reads any more is not removed: its memory is erased, its file renamed, and it is the next one
+//! to be prepared, if that has the same size. Its pages and blocks are there already. What readers, a kill and a power cut make of that
+//! stands in `docs/decisions/0014-refilled-segments.md`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,8 +94,8 @@ impl Spare {
 
 impl Core {
     /// Makes sure that the active segment has room for a frame of `len` bytes. `commit` is held. False: a flush must make room.
-    #[inline]
     /// `frees`: the frame deletes only, and may use what is kept on a full disk.
+    #[inline]
     pub(crate) fn make_room(&self, commit: &mut Commit, len: u64, frees: bool, guard: &Guard) -> Result<bool> {
         if let Some(active) = &mut commit.active {
             let (end, capacity) = (active.appender.position() + len, active.appender.capacity());
