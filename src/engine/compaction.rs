@@ -192,6 +192,7 @@ impl Core {
         }
         if background.job.is_none() {
             background.job = self.pick_job(background, at_rest);
+            background.job.iter().for_each(|job| self.note_begin(job));
         }
         let Some(mut job) = background.job.take() else { return Ok(false) };
         if job.asked.is_none() && self.is_reserve_out() {
@@ -227,6 +228,11 @@ impl Core {
             None => self.merged(background, &job)?,
         }
         Ok(true)
+    }
+
+    fn note_begin(&self, job: &Job) {
+        let asked = if job.asked.is_some() { ", as somebody asked" } else { "" };
+        self.note(EventLevel::Info, || format!("merging {} runs{asked}", job.runs.len()));
     }
 
     fn merged(&self, background: &mut Background, job: &Job) -> Result<()> {
@@ -303,8 +309,9 @@ impl Core {
         }
         let (next, stop) = (start.map(Arc::from), stop.map(Arc::from));
         let all = start.is_none() && stop.is_none();
-        background.job =
-            Some(Job { runs, start: next.clone(), next, stop, whole: true, asked: Some(calm), all, held: 0 });
+        let job = Job { runs, start: next.clone(), next, stop, whole: true, asked: Some(calm), all, held: 0 };
+        self.note_begin(&job);
+        background.job = Some(job);
         while background.job.is_some() {
             if let Some(damage) = self.merge_failure.get() {
                 background.job = None;
