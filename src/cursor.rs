@@ -7,30 +7,24 @@
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
-use crate::memtable::cursor::RunCursor;
-use crate::merging::{Source, shared_prefix};
-use crate::record::{Kind, Seq, Stored};
+use crate::memtable::walk::MemtableWalk;
+use crate::merging::shared_prefix;
+use crate::record::Stored;
 use crate::sync::Arc;
-use crate::table::cursor::{Reading, TableCursor};
-use crate::value::Value;
+use crate::table::walk::{Reading, TableWalk};
 use crate::version::{Run, Slice};
+use crate::walk::{self, Stand, Walk, Window};
 
 /// One sorted source.
+pub type Cursor = walk::Cursor<Way>;
+
+/// How a source of a version is walked.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are few, and one more pointer to follow costs each record")]
-pub enum Cursor {
+pub enum Way {
     /// A sorted part of a memtable, and the slot of its file.
-    Memtable(RunCursor, u16),
+    Memtable(MemtableWalk, u16),
     /// A run of tables.
     Run(RunWalk),
-}
-
-/// A record that a cursor gave; which of a run's slices it is in.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// The record.
-    pub stored: Stored,
-    slice: u32,
 }
 
 /// Where a record is.
@@ -49,173 +43,79 @@ pub struct Place<'a> {
 /// A clone is over the same records and stands nowhere.
 impl Clone for Cursor {
     fn clone(&self) -> Cursor {
-        match self {
-            Cursor::Memtable(cursor, slot) => Cursor::Memtable(cursor.clone(), *slot),
-            Cursor::Run(walk) => Cursor::Run(walk.fresh()),
-        }
+        self.fresh(match self.walk() {
+            Way::Memtable(walk, slot) => Way::Memtable(walk.clone(), *slot),
+            Way::Run(walk) => Way::Run(walk.fresh()),
+        })
     }
 }
 
 impl Cursor {
+    /// Over a part of a memtable whose file has this slot.
+    pub fn of_memtable(walk: MemtableWalk, slot: u16) -> Cursor {
+        Cursor::new(Way::Memtable(walk, slot))
+    }
+
+    /// Over a run of tables.
+    pub fn of_run(walk: RunWalk) -> Cursor {
+        Cursor::new(Way::Run(walk))
+    }
+
     /// Keys at or before, and at or after, all that it holds. `None`: it holds none.
     pub fn ends(&self) -> Result<Option<(&[u8], &[u8])>> {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.ends(),
-            Cursor::Run(walk) => Ok(walk.ends()),
-        }
-    }
-
-    /// Tells how many first bytes all keys of all sources share.
-    pub fn set_skip(&mut self, skip: usize) {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.set_skip(skip),
-            Cursor::Run(walk) => walk.skip = skip,
-        }
-    }
-
-    /// The record it stands on.
-    #[inline]
-    pub fn stored(&self) -> Option<&Stored> {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.stored(),
-            Cursor::Run(walk) => walk.open.as_ref()?.1.stored(),
+        match self.walk() {
+            Way::Memtable(walk, _) => walk.ends(),
+            Way::Run(walk) => Ok(walk.ends()),
         }
     }
 
     /// Where the record is that it stands on.
     #[inline]
     pub fn place(&self) -> Option<Place<'_>> {
-        match self {
-            Cursor::Memtable(cursor, slot) => {
-                let (file, stored) = (cursor.run().file(), cursor.stored()?);
-                Some(Place { file, slot: *slot, bytes: cursor.record_of(stored), stored })
+        let stored = self.stored()?;
+        let (file, slot) = match self.walk() {
+            Way::Memtable(walk, slot) => (walk.run().file(), *slot),
+            Way::Run(walk) => {
+                let slice = &walk.run.slices[self.slice() as usize];
+                (slice.table.file(), slice.slot)
             }
-            Cursor::Run(walk) => {
-                let (slice, open) = walk.open.as_ref()?;
-                let slice = &walk.run.slices[*slice as usize];
-                let stored = open.stored()?;
-                Some(Place { file: slice.table.file(), slot: slice.slot, bytes: open.record_of(stored), stored })
-            }
-        }
-    }
-
-    /// Key and value of an entry that it gave and that was not released, to hold on to.
-    pub fn pin(&self, entry: &Entry) -> (Value, Value) {
-        match self {
-            Cursor::Memtable(cursor, _) => {
-                let (file, header) = (cursor.run().file(), &entry.stored.header);
-                let pin =
-                    |at: usize, len: u32| Value::new(Arc::clone(file), entry.stored.offset as usize + at, len as usize);
-                (pin(header.key_at as usize, header.key_len), pin(header.value_at(), header.value_len))
-            }
-            Cursor::Run(walk) => walk.open_of(entry).1.pin(&entry.stored),
-        }
-    }
-
-    /// The value of the record it stands on; empty if it ran out.
-    #[inline]
-    pub fn value(&self) -> &[u8] {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.stored().map_or(&[], |stored| cursor.value_of(stored)),
-            Cursor::Run(walk) => walk.open.as_ref().map_or(&[], |(_, open)| open.value()),
-        }
-    }
-
-    /// The value of an entry that it gave and that was not released.
-    #[inline]
-    pub fn value_of(&self, entry: &Entry) -> &[u8] {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.value_of(&entry.stored),
-            Cursor::Run(walk) => walk.open_of(entry).1.value_of(&entry.stored),
-        }
+        };
+        Some(Place { file, slot, bytes: self.record(), stored })
     }
 }
 
-impl Source for Cursor {
-    type Entry = Entry;
-
+impl Walk for Way {
     #[inline]
-    fn is_on(&self) -> bool {
-        self.stored().is_some()
-    }
-
-    #[inline]
-    fn key(&self) -> &[u8] {
+    fn step(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
         match self {
-            Cursor::Memtable(cursor, _) => cursor.key(),
-            Cursor::Run(walk) => walk.open.as_ref().map_or(&[], |(_, open)| open.key()),
+            Way::Memtable(walk, _) => walk.step(stand, forward),
+            Way::Run(walk) => walk.step(stand, forward),
         }
     }
 
-    #[inline]
-    fn seq(&self) -> Seq {
-        self.stored().map_or(0, |stored| stored.header.seq())
-    }
-
-    #[inline]
-    fn kind(&self) -> Kind {
-        self.stored().map_or(Kind::Put, |stored| stored.header.kind)
-    }
-
-    #[inline]
-    fn entry(&self) -> Option<Entry> {
+    fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
         match self {
-            Cursor::Memtable(cursor, _) => Some(Entry { stored: cursor.entry()?, slice: 0 }),
-            Cursor::Run(walk) => {
-                let (slice, open) = walk.open.as_ref()?;
-                Some(Entry { stored: open.entry()?, slice: *slice })
-            }
+            Way::Memtable(walk, _) => walk.seek_to_end_of(stand, forward),
+            Way::Run(walk) => walk.seek_to_end_of(stand, forward),
         }
     }
 
-    #[inline]
-    fn prefix(&self) -> u64 {
+    fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         match self {
-            Cursor::Memtable(cursor, _) => cursor.prefix(),
-            Cursor::Run(walk) => walk.open.as_ref().map_or(0, |(_, open)| open.prefix()),
+            Way::Memtable(walk, _) => walk.seek(stand, key, forward, beyond),
+            Way::Run(walk) => walk.seek(stand, key, forward, beyond),
         }
     }
 
-    #[inline]
-    fn key_of<'a>(&'a self, entry: &Entry) -> &'a [u8] {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.key_of(&entry.stored),
-            Cursor::Run(walk) => walk.open_of(entry).1.key_of(&entry.stored),
-        }
-    }
-
-    #[inline]
-    fn step(&mut self, forward: bool) -> Result<()> {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.step(forward),
-            Cursor::Run(walk) => walk.step(forward),
-        }
-    }
-
-    fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.seek_to_end_of(forward),
-            Cursor::Run(walk) => walk.seek_to_end_of(forward),
-        }
-    }
-
-    fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.seek(key, forward, beyond),
-            Cursor::Run(walk) => walk.seek(key, forward, beyond),
-        }
-    }
-
-    fn release(&mut self) {
-        match self {
-            Cursor::Memtable(cursor, _) => cursor.release(),
-            Cursor::Run(walk) => walk.release(),
+    fn reuse(&mut self, window: Window) {
+        if let Way::Run(RunWalk { open: Some((_, walk)), .. }) = self {
+            walk.reuse(window);
         }
     }
 
     #[inline]
     fn is_in_log(&self) -> bool {
-        matches!(self, Cursor::Memtable(..))
+        matches!(self, Way::Memtable(..))
     }
 }
 
@@ -244,10 +144,7 @@ pub struct RunWalk {
     /// To read past mappings and caches, in large pieces.
     streaming: Option<Arc<dyn Env>>,
     /// The slice it is in, with its number.
-    open: Option<(u32, TableCursor)>,
-    /// Those that entries given out may still be in, the last one left last.
-    kept: Vec<(u32, TableCursor)>,
-    skip: usize,
+    open: Option<(u32, TableWalk)>,
 }
 
 impl RunWalk {
@@ -259,7 +156,7 @@ impl RunWalk {
         streaming: Option<Arc<dyn Env>>,
     ) -> RunWalk {
         let (from, to) = run.range_of(start.as_deref(), stop.as_deref());
-        RunWalk { run, from, to, start, stop, streaming, open: None, kept: Vec::new(), skip: 0 }
+        RunWalk { run, from, to, start, stop, streaming, open: None }
     }
 
     /// Is there no slice that may hold a key?
@@ -279,7 +176,6 @@ impl RunWalk {
             stop: self.stop.clone(),
             streaming: self.streaming.clone(),
             open: None,
-            kept: Vec::new(),
             ..*self
         }
     }
@@ -295,47 +191,18 @@ impl RunWalk {
         Some((low, high.max(low)))
     }
 
-    /// The slice of an entry and the cursor in it.
-    #[inline]
-    fn open_of(&self, entry: &Entry) -> (&Slice, &TableCursor) {
-        let open = self.open.iter().chain(self.kept.iter().rev()).find(|(slice, _)| *slice == entry.slice);
-        match open {
-            Some((slice, cursor)) => (&self.run.slices[*slice as usize], cursor),
-            None => unreachable!("an entry is not asked for after it was released"),
-        }
-    }
-
-    fn release(&mut self) {
-        if !self.kept.is_empty() {
-            self.kept.clear();
-        }
-        if let Some((_, cursor)) = &mut self.open {
-            cursor.release();
-        }
-    }
-
     /// Makes the slice with this number the one it is in.
-    fn enter(&mut self, number: usize) -> Result<&mut TableCursor> {
+    fn enter(&mut self, number: usize) -> Result<&mut TableWalk> {
         if self.open.as_ref().is_none_or(|(slice, _)| *slice as usize != number) {
-            // One that was left and is still held is opened again: entries given out know it by its number.
-            let held = self.kept.iter().position(|(slice, _)| *slice as usize == number);
-            let opened = match held {
-                Some(at) => self.kept.remove(at),
-                None => (number as u32, self.open_slice(number)?),
-            };
-            self.kept.extend(self.open.replace(opened));
+            self.open = Some((number as u32, self.open_slice(number)?));
         }
-        let skip = self.skip;
         match &mut self.open {
-            Some((_, cursor)) => {
-                cursor.set_skip(skip);
-                Ok(cursor)
-            }
+            Some((_, walk)) => Ok(walk),
             None => Err(Error::new(ErrorKind::Internal, "a run has lost its slice")),
         }
     }
 
-    fn open_slice(&self, number: usize) -> Result<TableCursor> {
+    fn open_slice(&self, number: usize) -> Result<TableWalk> {
         let slice = &self.run.slices[number];
         let low = match (self.start.as_deref(), slice.low.as_deref()) {
             (Some(a), Some(b)) => Some(a.max(b)),
@@ -353,13 +220,13 @@ impl RunWalk {
                 Reading::Streaming(env.open_read(path)?.ok_or_else(gone)?)
             }
         };
-        slice.table.cursor(reading, low, high)
+        slice.table.walk(reading, number as u32, low, high)
     }
 
     /// Goes on to further slices while the one it is in has run out.
-    fn settle(&mut self, forward: bool) -> Result<()> {
-        while let Some((number, cursor)) = &self.open {
-            if cursor.is_on() {
+    fn settle(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
+        while let Some((number, _)) = &self.open {
+            if stand.is_on() {
                 return Ok(());
             }
             let number = *number as usize;
@@ -367,28 +234,30 @@ impl RunWalk {
                 return Ok(());
             }
             let next = if forward { number + 1 } else { number - 1 };
-            self.enter(next)?.seek_to_end_of(forward)?;
+            self.enter(next)?.seek_to_end_of(stand, forward)?;
         }
         Ok(())
     }
+}
 
+impl Walk for RunWalk {
     #[inline]
-    fn step(&mut self, forward: bool) -> Result<()> {
-        let Some((_, cursor)) = &mut self.open else { return Ok(()) };
-        cursor.step(forward)?;
-        if cursor.is_on() { Ok(()) } else { self.settle(forward) }
+    fn step(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
+        let Some((_, walk)) = &mut self.open else { return Ok(()) };
+        walk.step(stand, forward)?;
+        if stand.is_on() { Ok(()) } else { self.settle(stand, forward) }
     }
 
-    fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {
+    fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
         let number = if forward { self.from } else { self.to - 1 };
-        self.enter(number)?.seek_to_end_of(forward)?;
-        self.settle(forward)
+        self.enter(number)?.seek_to_end_of(stand, forward)?;
+        self.settle(stand, forward)
     }
 
-    fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
+    fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
@@ -397,7 +266,12 @@ impl RunWalk {
         } else {
             (self.from + self.slices().partition_point(|slice| slice.first() <= key)).saturating_sub(1).max(self.from)
         };
-        self.enter(number)?.seek(key, forward, beyond)?;
-        self.settle(forward)
+        self.enter(number)?.seek(stand, key, forward, beyond)?;
+        self.settle(stand, forward)
+    }
+
+    #[inline]
+    fn is_in_log(&self) -> bool {
+        false
     }
 }

@@ -96,6 +96,7 @@ mod value;
 mod version;
 #[cfg(not(kvs_loom))]
 mod visibility;
+mod walk;
 
 #[cfg(not(kvs_loom))]
 pub use batch::Batch;

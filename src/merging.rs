@@ -50,6 +50,8 @@ pub trait Source {
     fn kind(&self) -> Kind;
     /// The record it stands on, if any. Whoever wants no more than to look at it now is faster without.
     fn entry(&self) -> Option<Self::Entry>;
+    /// The key of the record that it stood on before its last step, unless it was told to [`release`](Source::release) since.
+    fn key_left(&self) -> &[u8];
     /// A record's key.
     fn key_of<'a>(&'a self, entry: &Self::Entry) -> &'a [u8];
     /// To the next record, or the one before.
@@ -78,7 +80,6 @@ pub struct Merging<S> {
     losers: Vec<Contender>,
     winner: Contender,
     forward: bool,
-    stepped: Stepped,
 }
 
 /// A source in the tournament, and what mostly decides: so a comparison touches no source, and is one of two words. Its
@@ -90,20 +91,11 @@ struct Contender {
     source: u64,
 }
 
-/// Which sources have left entries behind since the last release: mostly one, so that a release costs the same however many
-/// there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stepped {
-    None,
-    One(u64),
-    Many,
-}
-
 impl<S: Source> Merging<S> {
     /// Over `sources`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>) -> Merging<S> {
         let losers = vec![Contender::default(); sources.len()];
-        Merging { sources, losers, winner: Contender::default(), forward: true, stepped: Stepped::None }
+        Merging { sources, losers, winner: Contender::default(), forward: true }
     }
 
     /// The source that stands on the smallest (forward) or largest record of all.
@@ -124,6 +116,15 @@ impl<S: Source> Merging<S> {
         &self.sources[number]
     }
 
+    /// The only source, going forward: whoever steps it needs no tournament.
+    #[inline]
+    pub fn only_forward(&mut self) -> Option<&mut S> {
+        match (&mut *self.sources, self.forward) {
+            ([only], true) => Some(only),
+            _ => None,
+        }
+    }
+
     /// Which way it goes.
     pub fn is_forward(&self) -> bool {
         self.forward
@@ -134,11 +135,6 @@ impl<S: Source> Merging<S> {
     pub fn step(&mut self) -> Result<()> {
         let number = self.winner.source;
         let Some(source) = self.sources.get_mut(number as usize) else { return Ok(()) };
-        self.stepped = match self.stepped {
-            Stepped::None => Stepped::One(number),
-            Stepped::One(other) if other == number => Stepped::One(number),
-            _ => Stepped::Many,
-        };
         source.step(self.forward)?;
         let mut winner = contender(source, number, self.forward);
         let mut node = (self.sources.len() + number as usize) / 2;
@@ -156,12 +152,13 @@ impl<S: Source> Merging<S> {
     /// Lets go of all entries but those that the sources stand on.
     #[inline]
     pub fn release(&mut self) {
-        match self.stepped {
-            Stepped::None => {}
-            Stepped::One(source) => self.sources[source as usize].release(),
-            Stepped::Many => self.sources.iter_mut().for_each(S::release),
-        }
-        self.stepped = Stepped::None;
+        self.sources.iter_mut().for_each(S::release);
+    }
+
+    /// Lets go of the entries of one source but that which it stands on: enough where no other has stepped.
+    #[inline]
+    pub fn release_source(&mut self, number: usize) {
+        self.sources[number].release();
     }
 
     /// To the first record (forward) or the last (backward).
@@ -226,6 +223,7 @@ mod tests {
     struct List {
         items: Vec<Item>,
         at: Option<usize>,
+        left: Option<usize>,
     }
 
     impl Source for List {
@@ -248,10 +246,14 @@ mod tests {
         fn prefix(&self) -> u64 {
             0
         }
+        fn key_left(&self) -> &[u8] {
+            self.left.map_or(&[], |left| self.items[left].0)
+        }
         fn key_of<'a>(&'a self, entry: &Item) -> &'a [u8] {
             entry.0
         }
         fn step(&mut self, forward: bool) -> Result<()> {
+            self.left = self.at;
             self.at = self.at.and_then(|at| if forward { at.checked_add(1) } else { at.checked_sub(1) });
             Ok(())
         }
@@ -276,7 +278,7 @@ mod tests {
         let all: Vec<Item> = keys.iter().flat_map(|k| [(*k, 9), (*k, 4), (*k, 2)]).collect();
         for n in 0..10usize {
             for salt in 0..20 {
-                let mut sources: Vec<List> = (0..n).map(|_| List { items: Vec::new(), at: None }).collect();
+                let mut sources: Vec<List> = (0..n).map(|_| List { items: Vec::new(), at: None, left: None }).collect();
                 for (i, item) in all.iter().enumerate() {
                     if n > 0 {
                         sources[(i * 7 + i * i * salt + salt) % n].items.push(*item);

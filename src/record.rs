@@ -208,7 +208,7 @@ pub fn moved(checksum: u32, (salt, offset): (FileSalt, u64), to: (FileSalt, u64)
 }
 
 /// Does the record that `header` opens at the start of `bytes`, at `offset` of its file, hold what was written there?
-#[inline]
+#[inline(always)]
 pub fn verify(bytes: &[u8], header: &Header, key_hash: u64, salt: FileSalt, offset: u64) -> bool {
     checksum(key_hash, coding::hash(header.value(bytes)), header.seq_kind, salt, offset) == header.checksum
 }

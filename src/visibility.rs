@@ -24,7 +24,9 @@ pub struct Visible<S: Source> {
     seq: Seq,
     /// Through the range deletes; none if there are none, so that those pay one branch an entry who use none.
     walk: Option<Walk>,
-    current: Current<S::Entry>,
+    current: Current,
+    /// What it stands on, if that was passed.
+    passed: Option<S::Entry>,
     skipped: Skipped,
 }
 
@@ -55,45 +57,49 @@ impl Skipped {
     }
 }
 
-/// The entry that it stands on.
-#[derive(Clone, Copy, Debug)]
-enum Current<E> {
+/// Where the entry is that it stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Current {
     None,
-    /// The one that this source stands on, which is still the merge's top: the step past it is left to the next move,
-    /// which may meet damage there.
+    /// Where this source stands, which is still the merge's top: the step past it is left to the next move, which may meet
+    /// damage there.
     Top(usize),
-    /// One that this source has stepped past.
-    Passed(usize, E),
+    /// This source has stepped past it.
+    Passed(usize),
 }
 
 impl<S: Source> Visible<S> {
     /// What a reader at `seq` sees of `sources` under `ranges`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>, seq: Seq, ranges: Arc<RangeDeletes>) -> Visible<S> {
         let walk = (!ranges.is_empty()).then(|| Walk::new(ranges));
-        Visible { merging: Merging::new(sources), seq, walk, current: Current::None, skipped: Skipped::default() }
+        let merging = Merging::new(sources);
+        Visible { merging, seq, walk, current: Current::None, passed: None, skipped: Skipped::default() }
     }
 
     /// Does it stand on an entry?
     #[inline]
     pub fn is_on(&self) -> bool {
-        !matches!(self.current, Current::None)
+        self.current != Current::None
     }
 
     /// The entry it stands on: its source, and the entry if the source has passed it.
     #[inline]
     pub fn current(&self) -> Option<(&S, Option<&S::Entry>)> {
-        match &self.current {
+        match self.current {
             Current::None => None,
-            Current::Top(source) => Some((self.merging.source(*source), None)),
-            Current::Passed(source, entry) => Some((self.merging.source(*source), Some(entry))),
+            Current::Top(source) => Some((self.merging.source(source), None)),
+            Current::Passed(source) => Some((self.merging.source(source), self.passed.as_ref())),
         }
     }
 
     /// The key of the entry it stands on.
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        let (source, passed) = self.current()?;
-        Some(passed.map_or_else(|| source.key(), |entry| source.key_of(entry)))
+        match self.current {
+            Current::Top(source) => Some(self.merging.source(source).key()),
+            Current::Passed(source) => Some(self.merging.source(source).key_of(self.passed.as_ref()?)),
+            Current::None => None,
+        }
     }
 
     /// Stands nowhere.
@@ -107,7 +113,8 @@ impl<S: Source> Visible<S> {
         S: Clone,
     {
         let merging = Merging::new(self.merging.sources().to_vec());
-        Visible { merging, seq: self.seq, walk: self.walk.clone(), current: Current::None, skipped: Skipped::default() }
+        let (walk, skipped) = (self.walk.clone(), Skipped::default());
+        Visible { merging, seq: self.seq, walk, current: Current::None, passed: None, skipped }
     }
 
     /// What it has stepped over.
@@ -138,6 +145,23 @@ impl<S: Source> Visible<S> {
     /// To the next entry, or the one before. Does nothing if it stands on none.
     #[inline]
     pub fn step(&mut self, forward: bool) -> Result<()> {
+        if let (Current::Top(top), true, None) = (self.current, forward, &self.walk)
+            && let Some(only) = self.merging.only_forward()
+        {
+            // One source, as in a store that has settled, and no version that is not to be seen: no tournament, and nothing to
+            // remember.
+            let left = only.prefix();
+            if let Err(failure) = only.step(true) {
+                self.leave();
+                return Err(failure);
+            }
+            if only.is_on() && only.prefix() != left && only.kind() == Kind::Put && only.seq() <= self.seq {
+                only.release();
+                return Ok(());
+            }
+            self.current = Current::None;
+            return self.settle_forward(Some((top, Some(left))));
+        }
         if self.merging.is_forward() != forward {
             let Some(key) = self.key().map(<[u8]>::to_vec) else { return Ok(()) };
             self.leave();
@@ -150,45 +174,44 @@ impl<S: Source> Visible<S> {
 
     #[inline]
     fn settle(&mut self, forward: bool) -> Result<()> {
-        if forward { self.settle_forward() } else { self.settle_backward() }
-    }
-
-    /// `current` is the entry just left, whose older versions may still be on top.
-    fn settle_forward(&mut self) -> Result<()> {
-        // A version of the key that needs no more looking at, if the key may still be on top. (It is copied long after it was
-        // read: a copy right behind the stores of its parts would wait for them.)
-        let mut done = None;
+        if !forward {
+            return self.settle_backward();
+        }
+        // What is left now may have older versions on top.
+        let mut stepped = None;
         if let Current::Top(left) = std::mem::replace(&mut self.current, Current::None) {
-            done = self.remember(left);
+            stepped = Some((left, Some(self.merging.source(left).prefix())));
             self.merging.step()?;
         }
+        self.settle_forward(stepped)
+    }
+
+    /// `stepped`: who stepped last; and the prefix of what it left, if that is a version of a key that needs no more looking at and may
+    /// still be on top.
+    fn settle_forward(&mut self, mut stepped: Option<(usize, Option<u64>)>) -> Result<()> {
         while let Some(top) = self.merging.top() {
             let source = self.merging.source(top);
-            let passed = done.is_some_and(|(prefix, left, entry)| {
-                source.prefix() == prefix && source.key() == self.merging.source(left).key_of(&entry)
-            });
-            // From here on nothing is remembered but what its source stands on.
-            self.merging.release();
+            let mut passed = false;
+            if let Some((left, done)) = stepped {
+                passed = done == Some(source.prefix()) && source.key() == self.merging.source(left).key_left();
+                // No other has stepped: from here on nothing is remembered but what its source stands on.
+                self.merging.release_source(left);
+            }
             let is_seen = self.merging.source(top).seq() <= self.seq;
             if !passed && is_seen && self.is_live(top) {
                 self.current = Current::Top(top);
                 return Ok(());
             }
-            done = None;
+            let mut done = None;
             if passed || is_seen {
-                self.skipped.count(self.merging.source(top));
-                done = self.remember(top);
+                let source = self.merging.source(top);
+                self.skipped.count(source);
+                done = Some(source.prefix());
             }
+            stepped = Some((top, done));
             self.merging.step()?;
         }
         Ok(())
-    }
-
-    /// What a source stands on: eight bytes that keys which are equal have in common, whose it is, and the entry.
-    #[inline]
-    fn remember(&self, number: usize) -> Option<(u64, usize, S::Entry)> {
-        let source = self.merging.source(number);
-        Some((source.prefix(), number, source.entry()?))
     }
 
     /// The top is the oldest version of a key not yet looked at.
@@ -219,7 +242,8 @@ impl<S: Source> Visible<S> {
                 }
             }
             if let (true, Some(entry)) = (visible, newest) {
-                self.current = Current::Passed(same.0, entry);
+                self.current = Current::Passed(same.0);
+                self.passed = Some(entry);
                 return Ok(());
             }
             if newest.is_some() {

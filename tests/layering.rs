@@ -57,6 +57,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "ranges",
             "merging",
             "visibility",
+            "walk",
         ],
     ),
     (
@@ -69,7 +70,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "log/salvage",
             "memtable",
             "memtable/order",
-            "memtable/cursor",
+            "memtable/walk",
             "table",
             "table/block",
             "table/fences",
@@ -78,7 +79,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "table/footer",
             "table/builder",
             "table/reader",
-            "table/cursor",
+            "table/walk",
             "table/verify",
             "table/salvage/records",
             "table/salvage",
@@ -384,7 +385,7 @@ fn breaches_are_seen() {
         ),
         ("engine", "use commit::Commit;\npub mod commit;\nfn f(_: self::worker::Signal) {}"),
         ("engine/worker", "use crate::engine::Core;\nuse super::Core as Other;\nuse super::commit::Commit;"),
-        ("memtable/cursor", "use super::order::{Run, record_at};"),
+        ("memtable/walk", "use super::order::{Run, record_at};"),
     ] {
         let mut sources: BTreeMap<String, String> = sources().into_keys().map(|m| (m, String::new())).collect();
         sources.insert(module.to_owned(), line.to_owned());

@@ -343,7 +343,7 @@ impl Core {
             return Ok(Some((job.next.clone(), job.stop.clone())));
         }
         let walks = newer.iter().map(|run| self.walk(run, job)).filter(|walk| !walk.is_empty());
-        let mut newer = Merging::new(walks.map(Cursor::Run).collect());
+        let mut newer = Merging::new(walks.map(Cursor::of_run).collect());
         newer.seek_to_end_of(true)?;
         let first_newer = top_key(&newer);
         let (from, to) = oldest.range_of(job.next.as_deref(), job.stop.as_deref());
@@ -404,7 +404,7 @@ impl Core {
             let walk = RunWalk::new(Arc::clone(run), start.clone(), stop.clone(), env);
             covered &= walk.is_covered();
             if !walk.is_empty() {
-                cursors.push(Cursor::Run(walk));
+                cursors.push(Cursor::of_run(walk));
             }
         }
         crate::cursor::share_prefix(&mut cursors)?;

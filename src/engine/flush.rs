@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventLevel;
 use crate::leaving;
 use crate::memtable::Memtable;
-use crate::memtable::cursor::RunCursor;
+use crate::memtable::walk::MemtableWalk;
 use crate::merging::Merging;
 use crate::ranges::RangeDelete;
 use crate::record::Seq;
@@ -117,7 +117,7 @@ impl Core {
         for memtable in &inputs {
             memtable.sort()?;
             for run in memtable.runs()? {
-                cursors.push(Cursor::Memtable(RunCursor::new(run, None, None)?, memtable.slot));
+                cursors.push(Cursor::of_memtable(MemtableWalk::new(run, None, None)?, memtable.slot));
             }
         }
         crate::cursor::share_prefix(&mut cursors)?;

@@ -151,8 +151,9 @@ impl<'a> Output<'a> {
                 let hash = crate::coding::hash_seeded(this, self.core.hash_seed);
                 self.gone.push(Gone { hash, from });
             }
+            let source = merging.top();
             merging.step()?;
-            merging.release();
+            source.into_iter().for_each(|source| merging.release_source(source));
             breath -= 1;
             if breath == 0 {
                 breath = BREATH;

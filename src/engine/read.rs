@@ -37,7 +37,7 @@ use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Bytes, File};
 use crate::log::frame::{self, Prev};
-use crate::memtable::cursor::RunCursor;
+use crate::memtable::walk::MemtableWalk;
 use crate::ranges::RangeDeletes;
 use crate::record::{Header, Kind, Seq};
 use crate::sync::epoch::{self, Guard};
@@ -348,16 +348,16 @@ impl Core {
         let mut cursors = Vec::new();
         for memtable in &version.memtables {
             for run in memtable.runs()? {
-                let cursor = RunCursor::new(run, start, stop)?;
-                if !cursor.is_empty() {
-                    cursors.push(Cursor::Memtable(cursor, memtable.slot));
+                let walk = MemtableWalk::new(run, start, stop)?;
+                if !walk.is_empty() {
+                    cursors.push(Cursor::of_memtable(walk, memtable.slot));
                 }
             }
         }
         for run in &version.runs {
             let walk = RunWalk::new(Arc::clone(run), start.map(Arc::from), stop.map(Arc::from), None);
             if !walk.is_empty() {
-                cursors.push(Cursor::Run(walk));
+                cursors.push(Cursor::of_run(walk));
             }
         }
         cursor::share_prefix(&mut cursors)?;

@@ -11,10 +11,10 @@
 //! Runs are kept few by merging neighbours of similar size, so that `n` writes with a scan between each two cost
 //! `n log n` and a scan meets at most [`RUNS_MAX`] runs.
 
-pub mod cursor;
 pub mod order;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 
 use crate::error::Result;
 use crate::files::File;

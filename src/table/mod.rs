@@ -32,7 +32,6 @@
 
 mod block;
 pub mod builder;
-pub mod cursor;
 mod fences;
 mod footer;
 pub mod hashes;
@@ -40,6 +39,7 @@ mod properties;
 pub mod reader;
 pub mod salvage;
 pub mod verify;
+pub mod walk;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

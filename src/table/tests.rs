@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::builder::Builder;
-use super::cursor::{Reading, TableCursor};
 use super::reader::Table;
+use super::walk::{Reading, TableCursor};
 use super::{BLOCK_BYTES, Io, Meta};
 use crate::cache::Cache;
 use crate::coding;
@@ -18,6 +18,7 @@ use crate::merging::Source;
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
 use crate::sync::Arc;
 use crate::visibility::Visible;
+use crate::walk::Entry;
 
 pub const DATABASE: u128 = 0x1122_3344_5566_7788_99aa;
 pub const HASH_SEED: u64 = 77;
@@ -172,11 +173,11 @@ pub fn current(cursor: &TableCursor) -> Option<Item> {
     cursor.entry().map(|entry| item_of(cursor, &entry))
 }
 
-fn item_of(cursor: &TableCursor, entry: &record::Stored) -> Item {
+fn item_of(cursor: &TableCursor, entry: &Entry) -> Item {
     let (key, value) = cursor.pin(entry);
     assert_eq!((&*key, &*value), (cursor.key_of(entry), cursor.value_of(entry)));
-    let value = (entry.header.kind == Kind::Put).then(|| value.to_vec());
-    Item { key: key.to_vec(), seq: entry.header.seq(), value }
+    let value = (entry.stored.header.kind == Kind::Put).then(|| value.to_vec());
+    Item { key: key.to_vec(), seq: entry.stored.header.seq(), value }
 }
 
 /// Lists of many shapes.
@@ -297,8 +298,8 @@ fn check_lookups(table: &Arc<Table>, items: &[Item], random: &mut Random, name: 
 }
 
 fn check_cursor(cursor: &mut TableCursor, items: &[Item], keys: &[Vec<u8>], name: &str) {
-    assert_eq!(cursor.is_empty(), items.is_empty());
-    let ends = cursor.ends().unwrap().map(|(first, last)| (first.to_vec(), last.to_vec()));
+    assert_eq!(cursor.walk().is_empty(), items.is_empty());
+    let ends = cursor.walk().ends().unwrap().map(|(first, last)| (first.to_vec(), last.to_vec()));
     assert_eq!(ends, items.first().map(|first| (first.key.clone(), items[items.len() - 1].key.clone())), "{name}");
     assert_eq!(current(cursor), None);
     for forward in [true, false] {
@@ -431,7 +432,7 @@ fn a_merge_of_tables_shows_what_is_visible() {
                 place.env.unlink(&place.dir.join(super::name(NUMBER))).unwrap();
                 let mut cursor = table.cursor(Reading::Shared, None, None).unwrap();
                 cursor.set_skip(1);
-                assert!(Arc::ptr_eq(cursor.table(), &table));
+                assert!(Arc::ptr_eq(cursor.walk().table(), &table));
                 cursor
             };
             places.iter().zip(&lists).map(cursor).collect()
@@ -565,7 +566,7 @@ fn a_table_of_a_tables_records_is_the_same() {
     let mut cursor = place.cursor(&table, true, None, None);
     cursor.seek_to_end_of(true).unwrap();
     while let Some(entry) = cursor.entry() {
-        builder.add(table.file(), cursor.record_of(&entry), &entry.header, entry.offset, 0).unwrap();
+        builder.add(table.file(), cursor.record(), &entry.stored.header, entry.stored.offset, 0).unwrap();
         cursor.step(true).unwrap();
         cursor.release();
     }

@@ -219,8 +219,8 @@ mod tests {
     use crate::record::FileSalt;
     use crate::sync::Arc;
     use crate::table::Io;
-    use crate::table::cursor::Reading;
     use crate::table::tests::{DATABASE, HASH_SEED, Item, NUMBER, Place, Random, current, newest, put, sorted};
+    use crate::table::walk::Reading;
 
     /// A small table of several blocks with everything in it: long prefixes, versions over blocks, tombstones, paddings.
     fn small() -> Vec<Item> {
@@ -281,7 +281,7 @@ mod tests {
         for (low, high) in [(None, None), (Some(&b"key:3"[..]), Some(&b"key:45"[..]))] {
             let reading = if streaming { Reading::Streaming(place.read()) } else { Reading::Shared };
             let mut cursor = table.cursor(reading, low, high)?;
-            cursor.ends()?;
+            cursor.walk().ends()?;
             let inside = |item: &&Item| {
                 low.is_none_or(|k| item.key.as_slice() >= k) && high.is_none_or(|k| item.key.as_slice() < k)
             };

@@ -15,6 +15,7 @@ struct List {
     items: Vec<Record>,
     at: Option<usize>,
     entry: Option<(usize, Seq, Kind)>,
+    left: Option<usize>,
 }
 
 impl List {
@@ -45,10 +46,14 @@ impl Source for List {
     fn prefix(&self) -> u64 {
         0
     }
+    fn key_left(&self) -> &[u8] {
+        self.left.map_or(&[], |left| &self.items[left].0)
+    }
     fn key_of<'a>(&'a self, entry: &Self::Entry) -> &'a [u8] {
         &self.items[entry.0].0
     }
     fn step(&mut self, forward: bool) -> Result<()> {
+        self.left = self.at;
         self.to(self.at.and_then(|at| if forward { at.checked_add(1) } else { at.checked_sub(1) }))
     }
     fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {
@@ -69,7 +74,7 @@ type Model = BTreeMap<Vec<u8>, Seq>;
 /// Random writes, of which the n-th has the number n: the records, spread over sources; the range deletes; and what
 /// there is after each, from before the first on.
 fn history(random: &mut Random, writes: u64, with_ranges: bool) -> (Vec<List>, Arc<RangeDeletes>, Vec<Model>) {
-    let mut sources = vec![List { items: Vec::new(), at: None, entry: None }; 1 + random.below(5) as usize];
+    let mut sources = vec![List { items: Vec::new(), at: None, entry: None, left: None }; 1 + random.below(5) as usize];
     let (mut ranges, mut known) = (RangeDeletes::default(), Vec::new());
     let mut states = vec![Model::new()];
     for seq in 1..=writes {
@@ -201,7 +206,7 @@ fn a_reader_sees_the_state_at_its_number() {
 #[test]
 fn a_hidden_version_ends_its_key() {
     let put = |seq| (b"k".to_vec(), seq, Kind::Put);
-    let source = List { items: vec![put(7), put(3), put(1)], at: None, entry: None };
+    let source = List { items: vec![put(7), put(3), put(1)], at: None, entry: None, left: None };
     let ranges = RangeDeletes::default().with(RangeDelete { start: b"a".to_vec(), stop: b"z".to_vec(), seq: 5 });
     let ranges = Arc::new(ranges);
     for (seq, seen) in [(1, Some(1)), (2, Some(1)), (4, Some(3)), (5, None), (6, None), (7, Some(7))] {

@@ -7,7 +7,7 @@
 //! Now three times as much is merged as was flushed, while somebody waits; and to free is no piece of work. Found by a test of closing that took minutes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvs::{Db, LogHook, Options};
 use parking_lot::Mutex;

@@ -1,0 +1,99 @@
+//! A walk over part of a memtable's run. Verifies every record that it stands on.
+
+use super::order::{self, Run, record_at};
+use crate::error::Result;
+use crate::files::region::Region;
+use crate::record::{Header, SEQ_MAX};
+use crate::sync::Arc;
+use crate::walk::{Stand, Walk, Window};
+
+/// A position in the records `low..high` of a run.
+#[derive(Clone, Debug)]
+pub struct MemtableWalk {
+    run: Arc<Run>,
+    low: usize,
+    high: usize,
+    at: usize,
+}
+
+impl MemtableWalk {
+    /// Over the keys from `start` up to but without `stop`, as far as given.
+    pub fn new(run: Arc<Run>, start: Option<&[u8]>, stop: Option<&[u8]>) -> Result<MemtableWalk> {
+        let low = start.map_or(Ok(0), |key| run.lower_bound(key, SEQ_MAX))?;
+        let high = stop.map_or(Ok(run.len()), |key| run.lower_bound(key, SEQ_MAX))?.max(low);
+        Ok(MemtableWalk { run, low, high, at: low })
+    }
+
+    /// Is there no record at all?
+    pub fn is_empty(&self) -> bool {
+        self.low == self.high
+    }
+
+    /// The first and the last key, if there is a record.
+    pub fn ends(&self) -> Result<Option<(&[u8], &[u8])>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let key = |i| record_at(self.run.file(), self.run.offset(i)).map(|(bytes, header)| header.key(bytes));
+        Ok(Some((key(self.low)?, key(self.high - 1)?)))
+    }
+
+    /// The run that it walks.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    fn sought(&mut self, stand: &mut Stand, at: usize, forward: bool) -> Result<()> {
+        if !stand.is_in(0) {
+            // Whoever sorted the run looked at its records, so they were published before.
+            stand.look_at(0, Window { from: 0, region: Region::of_file(self.run.file()) });
+        }
+        self.load(stand, at, forward)
+    }
+
+    /// Stands on `at`, or nowhere if that is outside.
+    #[inline]
+    fn load(&mut self, stand: &mut Stand, at: usize, forward: bool) -> Result<()> {
+        self.at = at;
+        stand.leave();
+        if at < self.low || at >= self.high {
+            return Ok(());
+        }
+        self.run.prefetch_around(at, forward);
+        let file = self.run.file();
+        let offset = self.run.offset(at);
+        let bytes = stand.window().tail(offset);
+        let header = Header::decode(bytes).ok_or_else(|| order::no_record(file, offset))?;
+        file.check(bytes, &header, offset)?;
+        let prefix = stand.prefix_of(header.key(bytes));
+        stand.put(offset, header, prefix);
+        Ok(())
+    }
+}
+
+impl Walk for MemtableWalk {
+    #[inline]
+    fn step(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
+        // One before the first is usize::MAX, which `load` finds outside.
+        let at = if forward { self.at.wrapping_add(1) } else { self.at.wrapping_sub(1) };
+        self.load(stand, at, forward)
+    }
+
+    fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
+        let at = if forward { self.low } else { self.high.wrapping_sub(1) };
+        self.sought(stand, at, forward)
+    }
+
+    fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
+        // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
+        let after = forward == beyond;
+        let bound = self.run.lower_bound(key, if after { 0 } else { SEQ_MAX })?;
+        let at = if forward { bound.max(self.low) } else { bound.min(self.high).wrapping_sub(1) };
+        self.sought(stand, at, forward)
+    }
+
+    #[inline]
+    fn is_in_log(&self) -> bool {
+        true
+    }
+}
