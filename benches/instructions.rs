@@ -28,7 +28,7 @@ const CHILD: &str = "KVS_BENCH_INSTRUCTIONS_CHILD";
 
 type Row = (&'static str, fn(&Db));
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 13] = [
     ("put, a new key", |db| measured(|| new_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, an overwrite", |db| measured(|| old_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, one of a batch of 100", |db| {
@@ -56,9 +56,14 @@ const ROWS: [Row; 11] = [
         measured(|| old_keys().for_each(|i| drop(black_box(snapshot.get(key(i)).unwrap().unwrap()))));
     }),
     ("next, of the log", next),
+    ("previous, of the log", previous),
     ("next, of a table", |db| {
         db.flush().unwrap();
         next(db);
+    }),
+    ("previous, of a table", |db| {
+        db.flush().unwrap();
+        previous(db);
     }),
 ];
 
@@ -98,6 +103,16 @@ fn next(db: &Db) {
     measured(|| {
         for _ in 0..OPERATIONS {
             assert!(iter.move_next().unwrap());
+            black_box((iter.key(), iter.value()));
+        }
+    });
+}
+
+fn previous(db: &Db) {
+    let mut iter = db.iter().unwrap();
+    measured(|| {
+        for _ in 0..OPERATIONS {
+            assert!(iter.move_prev().unwrap());
             black_box((iter.key(), iter.value()));
         }
     });

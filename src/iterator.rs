@@ -117,16 +117,27 @@ impl Iter {
     /// The key it stands on, until the next move; empty if there is none.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        self.front.key().unwrap_or(&[])
+        match self.front.visible.top() {
+            Some(source) => source.key(),
+            None => self.front.visible.key_passed(),
+        }
     }
 
     /// The value it stands on, until the next move; empty if there is none.
     #[inline]
     pub fn value(&self) -> &[u8] {
+        match self.front.visible.top() {
+            Some(source) => source.value(),
+            None => self.value_passed(),
+        }
+    }
+
+    /// Out of line: forwards there is none.
+    #[inline(never)]
+    fn value_passed(&self) -> &[u8] {
         match self.front.visible.current() {
-            Some((source, None)) => source.value(),
             Some((source, Some(entry))) => source.value_of(entry),
-            None => &[],
+            _ => &[],
         }
     }
 

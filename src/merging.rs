@@ -116,11 +116,11 @@ impl<S: Source> Merging<S> {
         &self.sources[number]
     }
 
-    /// The only source, going forward: whoever steps it needs no tournament.
+    /// The only source, if it goes this way already: whoever steps it needs no tournament.
     #[inline]
-    pub fn only_forward(&mut self) -> Option<&mut S> {
-        match (&mut *self.sources, self.forward) {
-            ([only], true) => Some(only),
+    pub fn only(&mut self, forward: bool) -> Option<&mut S> {
+        match &mut *self.sources {
+            [only] if self.forward == forward => Some(only),
             _ => None,
         }
     }
@@ -243,8 +243,9 @@ mod tests {
         fn entry(&self) -> Option<Item> {
             self.items.get(self.at?).copied()
         }
+        /// Some keys share it, others do not.
         fn prefix(&self) -> u64 {
-            0
+            self.key().first().map_or(0, |first| u64::from(*first) + 1)
         }
         fn key_left(&self) -> &[u8] {
             self.left.map_or(&[], |left| self.items[left].0)

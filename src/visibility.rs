@@ -68,6 +68,17 @@ enum Current {
     Passed(usize),
 }
 
+/// A version that a source stands on, or has stepped past.
+#[derive(Clone, Copy, Debug)]
+struct Version<E> {
+    source: usize,
+    entry: E,
+    /// The reader's number is not before its.
+    is_seen: bool,
+    /// And it is a value.
+    is_live: bool,
+}
+
 impl<S: Source> Visible<S> {
     /// What a reader at `seq` sees of `sources` under `ranges`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>, seq: Seq, ranges: Arc<RangeDeletes>) -> Visible<S> {
@@ -89,6 +100,24 @@ impl<S: Source> Visible<S> {
             Current::None => None,
             Current::Top(source) => Some((self.merging.source(source), None)),
             Current::Passed(source) => Some((self.merging.source(source), self.passed.as_ref())),
+        }
+    }
+
+    /// Its source, if it stands on an entry on which that source stands, too: so it is forwards.
+    #[inline]
+    pub fn top(&self) -> Option<&S> {
+        match self.current {
+            Current::Top(source) => Some(self.merging.source(source)),
+            Current::Passed(_) | Current::None => None,
+        }
+    }
+
+    /// The key of the entry it stands on, if its source has passed it; empty if there is none. Out of line: forwards there is none.
+    #[inline(never)]
+    pub fn key_passed(&self) -> &[u8] {
+        match (self.current, &self.passed) {
+            (Current::Passed(source), Some(entry)) => self.merging.source(source).key_of(entry),
+            _ => &[],
         }
     }
 
@@ -145,8 +174,8 @@ impl<S: Source> Visible<S> {
     /// To the next entry, or the one before. Does nothing if it stands on none.
     #[inline]
     pub fn step(&mut self, forward: bool) -> Result<()> {
-        if let (Current::Top(top), true, None) = (self.current, forward, &self.walk)
-            && let Some(only) = self.merging.only_forward()
+        if let (Current::Top(source), true, None) = (self.current, forward, &self.walk)
+            && let Some(only) = self.merging.only(true)
         {
             // One source, as in a store that has settled, and no version that is not to be seen: no tournament, and nothing to
             // remember.
@@ -160,7 +189,32 @@ impl<S: Source> Visible<S> {
                 return Ok(());
             }
             self.current = Current::None;
-            return self.settle_forward(Some((top, Some(left))));
+            return self.settle_forward(Some((source, Some(left))));
+        }
+        self.step_among_many(forward)
+    }
+
+    /// As `step`, where there are many sources, or other versions than those to be seen; and backwards.
+    #[inline(never)]
+    fn step_among_many(&mut self, forward: bool) -> Result<()> {
+        if let (Current::Passed(source), false, None) = (self.current, forward, &self.walk)
+            && let Some(only) = self.merging.only(false)
+            && let Some(entry) = only.entry()
+        {
+            // As forwards, but that the entry is stepped past, to see that no newer version follows.
+            let prefix = only.prefix();
+            let is_seen = only.seq() <= self.seq;
+            let is_live = is_seen && only.kind() == Kind::Put;
+            only.release();
+            if let Err(failure) = only.step(false) {
+                self.leave();
+                return Err(failure);
+            }
+            if is_live && (!only.is_on() || only.prefix() != prefix) {
+                self.passed = Some(entry);
+                return Ok(());
+            }
+            return self.settle_backward(Some(Version { source, entry, is_seen, is_live }));
         }
         if self.merging.is_forward() != forward {
             let Some(key) = self.key().map(<[u8]>::to_vec) else { return Ok(()) };
@@ -175,7 +229,7 @@ impl<S: Source> Visible<S> {
     #[inline]
     fn settle(&mut self, forward: bool) -> Result<()> {
         if !forward {
-            return self.settle_backward();
+            return self.settle_backward(None);
         }
         // What is left now may have older versions on top.
         let mut stepped = None;
@@ -214,43 +268,51 @@ impl<S: Source> Visible<S> {
         Ok(())
     }
 
-    /// The top is the oldest version of a key not yet looked at.
-    fn settle_backward(&mut self) -> Result<()> {
+    /// The top is the oldest version of a key not yet looked at; or that is what was `looked_at`, and has been stepped past.
+    fn settle_backward(&mut self, mut looked_at: Option<Version<S::Entry>>) -> Result<()> {
         self.current = Current::None;
-        while let Some(mut top) = self.merging.top() {
-            self.merging.release();
-            let Some(mut same) = self.merging.source(top).entry().map(|entry| (top, entry)) else { return Ok(()) };
-            let (mut newest, mut visible) = (None, false);
-            loop {
+        loop {
+            let mut same = match looked_at.take() {
+                Some(oldest) => oldest,
+                None => {
+                    self.merging.release();
+                    let Some(oldest) = self.merging.top().and_then(|top| self.look_at(top)) else { return Ok(()) };
+                    self.merging.step()?;
+                    oldest
+                }
+            };
+            while let Some(top) = self.merging.top() {
                 let source = self.merging.source(top);
+                if source.key() != self.merging.source(same.source).key_of(&same.entry) {
+                    break;
+                }
                 if source.seq() <= self.seq {
-                    if newest.is_some() {
+                    if same.is_seen {
                         self.skipped.count(source);
                     }
-                    let Some(entry) = source.entry() else { break };
-                    (same, newest) = ((top, entry), Some(entry));
-                    visible = self.is_live(top);
-                    // Both stand on top: nothing earlier is remembered.
+                    let Some(newer) = self.look_at(top) else { break };
+                    same = newer;
+                    // It stands on top: nothing earlier is remembered.
                     self.merging.release();
                 }
                 self.merging.step()?;
-                match self.merging.top() {
-                    Some(next) if self.merging.source(next).key() == self.merging.source(same.0).key_of(&same.1) => {
-                        top = next;
-                    }
-                    _ => break,
-                }
             }
-            if let (true, Some(entry)) = (visible, newest) {
-                self.current = Current::Passed(same.0);
-                self.passed = Some(entry);
+            if same.is_live {
+                self.current = Current::Passed(same.source);
+                self.passed = Some(same.entry);
                 return Ok(());
             }
-            if newest.is_some() {
-                self.skipped.count(self.merging.source(same.0));
+            if same.is_seen {
+                self.skipped.count(self.merging.source(same.source));
             }
         }
-        Ok(())
+    }
+
+    /// The version on which a source stands.
+    fn look_at(&mut self, number: usize) -> Option<Version<S::Entry>> {
+        let source = self.merging.source(number);
+        let (entry, is_seen) = (source.entry()?, source.seq() <= self.seq);
+        Some(Version { source: number, entry, is_seen, is_live: is_seen && self.is_live(number) })
     }
 
     /// Does a reader see a value where a source stands, if nothing newer is to be seen?

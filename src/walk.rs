@@ -100,7 +100,16 @@ pub struct Stand {
     /// Earlier ones, the last one left last, which entries may lead into; with their slices.
     kept: Vec<(u32, Window)>,
     /// What it stood on before.
-    left: Entry,
+    left: Left,
+}
+
+/// Where the key of a record is that was left.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    offset: u64,
+    key_at: u32,
+    key_len: u32,
+    slice: u32,
 }
 
 impl Stand {
@@ -115,7 +124,7 @@ impl Stand {
             window: Window::default(),
             slice: 0,
             kept: Vec::new(),
-            left: Entry { stored, slice: 0 },
+            left: Left::default(),
         }
     }
 
@@ -145,8 +154,8 @@ impl Stand {
     #[inline]
     pub fn leave(&mut self) {
         if self.is_on {
-            // Stored long before, so the copy waits for no store.
-            self.left = Entry { stored: self.stored, slice: self.slice };
+            let Stored { offset, header } = self.stored;
+            self.left = Left { offset, key_at: header.key_at, key_len: header.key_len, slice: self.slice };
             self.is_on = false;
         }
     }
@@ -171,10 +180,10 @@ impl Stand {
         self.is_on
     }
 
-    /// The window that an entry leads into.
+    /// The window of a record in a slice.
     #[inline]
-    fn window_of(&self, entry: &Entry) -> &Window {
-        let leads = |slice: u32, window: &Window| slice == entry.slice && !window.tail(entry.stored.offset).is_empty();
+    fn window_of(&self, in_slice: u32, offset: u64) -> &Window {
+        let leads = |slice: u32, window: &Window| slice == in_slice && !window.tail(offset).is_empty();
         if self.kept.is_empty() || leads(self.slice, &self.window) {
             return &self.window;
         }
@@ -252,12 +261,12 @@ impl<W: Walk> Cursor<W> {
     #[inline]
     pub fn value_of(&self, entry: &Entry) -> &[u8] {
         let Stored { offset, header } = &entry.stored;
-        self.stand.window_of(entry).part(*offset, header.value_at(), header.value_len)
+        self.stand.window_of(entry.slice, entry.stored.offset).part(*offset, header.value_at(), header.value_len)
     }
 
     /// Key and value of an entry that it gave and that was not released, to hold on to.
     pub fn pin(&self, entry: &Entry) -> (Value, Value) {
-        let (window, header) = (self.stand.window_of(entry), &entry.stored.header);
+        let (window, header) = (self.stand.window_of(entry.slice, entry.stored.offset), &entry.stored.header);
         let at = (entry.stored.offset - window.from) as usize;
         let value = |from: usize, len: u32| Value::in_region(&window.region, at + from, len as usize);
         (value(header.key_at as usize, header.key_len), value(header.value_at(), header.value_len))
@@ -318,13 +327,14 @@ impl<W: Walk> Source for Cursor<W> {
 
     #[inline]
     fn key_left(&self) -> &[u8] {
-        self.key_of(&self.stand.left)
+        let Left { offset, key_at, key_len, slice } = self.stand.left;
+        self.stand.window_of(slice, offset).part(offset, key_at as usize, key_len)
     }
 
     #[inline]
     fn key_of<'a>(&'a self, entry: &Entry) -> &'a [u8] {
         let Stored { offset, header } = &entry.stored;
-        self.stand.window_of(entry).part(*offset, header.key_at as usize, header.key_len)
+        self.stand.window_of(entry.slice, entry.stored.offset).part(*offset, header.key_at as usize, header.key_len)
     }
 
     #[inline]

@@ -43,8 +43,9 @@ impl Source for List {
     fn entry(&self) -> Option<Self::Entry> {
         self.entry
     }
+    /// Some keys share it, others do not.
     fn prefix(&self) -> u64 {
-        0
+        self.key().first().map_or(0, |first| u64::from(*first) + 1)
     }
     fn key_left(&self) -> &[u8] {
         self.left.map_or(&[], |left| &self.items[left].0)
