@@ -90,12 +90,15 @@ mod snapshot;
 mod sync;
 #[cfg(not(kvs_loom))]
 mod table;
+#[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
+mod together;
 #[cfg(not(kvs_loom))]
 mod value;
 #[cfg(not(kvs_loom))]
 mod version;
 #[cfg(not(kvs_loom))]
 mod visibility;
+#[cfg(not(kvs_loom))]
 mod walk;
 
 #[cfg(not(kvs_loom))]

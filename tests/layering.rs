@@ -45,6 +45,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "slots",
             "leaving",
             "covering",
+            "together",
             "cache",
             "files",
             "files/region",

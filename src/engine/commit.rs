@@ -196,7 +196,7 @@ impl Core {
         let mut record_head: Head = [0; PREV_BYTES + HEADER_BYTES_MAX];
         let (n, sum) = write.encode(seq, prev, salt, record_at, &mut record_head);
         let mut head = [0; FRAME_HEADER_BYTES + PREV_BYTES + HEADER_BYTES_MAX];
-        head[..20].copy_from_slice(&check.start(frame_len, 1, seq, self.durable.load(Ordering::Relaxed)));
+        head[..20].copy_from_slice(&check.start(frame_len, 1, seq, self.durable.reached_relaxed()));
         check.entry(prev, sum);
         head[20..24].copy_from_slice(&check.finish(salt, offset).to_le_bytes());
         head[FRAME_HEADER_BYTES..].copy_from_slice(&record_head);
@@ -304,7 +304,7 @@ impl Core {
     ) -> Result<Vec<Address>> {
         let (offset, salt) = (active.appender.position(), active.appender.file().salt);
         let mut addresses = Vec::with_capacity(writes.len());
-        let durable = self.durable.load(Ordering::Relaxed);
+        let durable = self.durable.reached_relaxed();
         let head = check.start(frame_len, writes.len() as u32, first_seq, durable);
         let mut at = offset + FRAME_HEADER_BYTES as u64;
         for (seq, write) in (first_seq..).zip(writes) {

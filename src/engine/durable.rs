@@ -1,14 +1,15 @@
 //! Durability: one fdatasync for everybody who waits.
 //!
 //! ```text
-//!  1 take the sync lock; whoever waited for it long enough finds its write durable and leaves
+//!  1 wait for the sync under way, if there is one; whose write is durable then leaves, and of the others one goes on
 //!  2 target = visible                                 everything up to it lies in segments on the unsynced list
 //!  3 make new segments' directory entries durable
 //!  4 fdatasync the unsynced segments, oldest first    never a later one without all before it: a prefix survives
 //!  5 durable = target (Release)
 //! ```
 //!
-//! No leader, no timer, no herd: a mutex queues the waiters, each leaves as soon as it has looked. A failed sync poisons and is never
+//! Who waits for whom stands in [`together`](crate::together). There is no timer: while one sync is under way the next one's writes
+//! come together. A failed sync poisons and is never
 //! tried again: the kernel may have dropped what it could not write and call the next try a success. For the same reason it leaves
 //! a mark for the next open (see [`doubt`]).
 
@@ -22,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::Seq;
 use crate::sync::{Arc, Ordering};
 
-/// What the sync lock guards.
+/// What whoever syncs knows.
 #[derive(Debug, Default)]
 pub(crate) struct Syncing {
     /// Directory entries of files up to this number are durable.
@@ -38,21 +39,13 @@ impl Core {
 
     /// Returns when every write up to `seq`, which is visible, survives power loss.
     pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
-        // Acquire pairs with the Release below.
-        if self.durable.load(Ordering::Acquire) >= seq {
-            return Ok(());
-        }
-        let mut syncing = self.syncing.lock();
-        if self.durable.load(Ordering::Acquire) >= seq {
-            return Ok(());
-        }
-        if self.failure().is_some() {
-            return Err(self.poisoned());
-        }
-        let target = self.write_through_all()?;
-        self.sync_segments(&mut syncing).map_err(|failure| self.sync_failed(failure))?;
-        self.durable.store(target, Ordering::Release);
-        Ok(())
+        let may = || if self.failure().is_some() { Err(self.poisoned()) } else { Ok(()) };
+        self.durable.reach(seq, may, |syncing| {
+            let target = self.write_through_all()?;
+            // Whoever waits hears of a failure by the poison, so that comes first.
+            self.sync_segments(syncing).map_err(|failure| self.sync_failed(failure))?;
+            Ok(target)
+        })
     }
 
     /// Poisons the store after a failed sync; what to tell the caller. Not `NoSpace`, even if that was the reason (a

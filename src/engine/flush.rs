@@ -140,7 +140,8 @@ impl Core {
         let output = leaving::supersede(
             || {
                 let output = self.install_output(output, &slices, runs, Some(&flushed))?;
-                self.raise_durable(last_seq);
+                // Everything up to there is in tables and recorded: it survives power loss.
+                self.durable.raise(last_seq);
                 Ok(output)
             },
             |output| {
@@ -193,15 +194,6 @@ impl Core {
         commit.log_bytes = commit.log_bytes.saturating_sub(bytes);
         commit.pressure.flushed(bytes, start, self.env.now());
         gone.iter().for_each(|memtable| self.backlog.flushed(memtable.file.end()));
-    }
-
-    /// Everything up to `seq` is in tables and recorded: it survives power loss.
-    fn raise_durable(&self, seq: Seq) {
-        let _syncing = self.syncing.lock();
-        if self.durable.load(Ordering::Relaxed) < seq {
-            // Release: see `durable`.
-            self.durable.store(seq, Ordering::Release);
-        }
     }
 
     /// Seals the active segment, if there is one: the next write makes another.

@@ -8,7 +8,6 @@
 //! | `background` | that one thread flushes, merges and covers at a time; runs change under it only | a piece of the worker's work |
 //! | `compacting` | what callers of `compact` wait for | a few instructions |
 //! | `catalog` | what the manifest says | a replacement of the manifest |
-//! | `syncing` | that one thread syncs at a time | an fdatasync |
 //! | `commit` | the one order of all writes: sequence numbers, the active segment, the version | about 150 ns a write; a rotation |
 //! | `spare` | the prepared segment, files to be refilled, and file numbers | making a segment |
 //! | `reserve` | the file that keeps room on the disk | making or removing it |
@@ -68,6 +67,7 @@ use crate::snapshot::Registry;
 use crate::sync::epoch::Guard;
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
 use crate::table::Io;
+use crate::together::Together;
 use crate::version::Version;
 use commit::Commit;
 use reserve::Reserve;
@@ -102,8 +102,8 @@ pub struct Core {
 
     /// The newest write that readers see. Stored with Release under `commit`, loaded with Acquire.
     pub(crate) visible: CachePadded<AtomicU64>,
-    /// Every write up to here survives power loss. Stored with Release under `syncing`, loaded with Acquire.
-    pub(crate) durable: AtomicU64,
+    /// Every write up to here survives power loss.
+    pub(crate) durable: Together<durable::Syncing>,
 
     pub(crate) commit: Mutex<Commit>,
     /// Held by whoever flushes, merges or covers.
@@ -123,7 +123,6 @@ pub struct Core {
     pub(crate) compacting: Mutex<Vec<Arc<Asked>>>,
     pub(crate) spare: Mutex<Spare>,
     pub(crate) reserve: Mutex<Reserve>,
-    pub(crate) syncing: Mutex<durable::Syncing>,
     /// Held while the directory is synced: see [`Core::sync_entries`].
     pub(crate) entries: Mutex<()>,
     /// Segments that may hold bytes not yet synced, oldest first; the last one is the active segment.
@@ -221,7 +220,7 @@ impl Core {
             graveyard,
             snapshots: Registry::default(),
             visible: CachePadded::new(AtomicU64::new(seen)),
-            durable: AtomicU64::new(seen),
+            durable: Together::new(seen, durable::Syncing::default()),
             commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes, log_bytes_max)),
             background: Mutex::default(),
             catalog: Mutex::new(parts.state),
@@ -234,7 +233,6 @@ impl Core {
             compacting: Mutex::default(),
             spare: Mutex::new(Spare::new(parts.next_file, segment_bytes_min)),
             reserve: Mutex::default(),
-            syncing: Mutex::default(),
             entries: Mutex::default(),
             unsynced: Mutex::default(),
             state: AtomicU8::new(0),

@@ -46,7 +46,7 @@ impl Core {
             iterators: count(&counters.iterators),
             records_skipped: count(&counters.records_skipped),
             visible_seq: self.visible.load(Ordering::Acquire),
-            durable_seq: self.durable.load(Ordering::Acquire),
+            durable_seq: self.durable.reached(),
             flushed_seq,
             index_keys: self.index.len(),
             covered_tables: (tables.len() - uncovered.len()) as u64,
