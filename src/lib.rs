@@ -34,6 +34,8 @@ compile_error!("kvs maps segments of up to 4 GiB: it needs 64-bit addresses");
 #[cfg(not(kvs_loom))]
 mod batch;
 #[cfg(not(kvs_loom))]
+mod bracket;
+#[cfg(not(kvs_loom))]
 mod cache;
 #[cfg(not(kvs_loom))]
 mod coding;

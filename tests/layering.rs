@@ -46,6 +46,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "leaving",
             "covering",
             "together",
+            "bracket",
             "cache",
             "files",
             "files/region",

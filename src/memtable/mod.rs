@@ -4,7 +4,7 @@
 //! sorted [`Run`]s over `[0, covered)` of the segment, shared as immutable arrays. The rest, the tail, is folded by whoever
 //! needs order:
 //!
-//! * a tail of at most [`TAIL_PRIVATE`] records is sorted privately, each time;
+//! * a tail of at most [`TAIL_SHORT`] records is sorted by itself, and that is good for all until the next write;
 //! * a longer one under the fold lock, for all to share; whoever does not get the lock at once sorts privately, since
 //!   readers wait for nobody.
 //!
@@ -24,8 +24,8 @@ use crate::record::{Header, Seq};
 use crate::sync::{Arc, Mutex};
 use order::Run;
 
-/// A tail of so many records is not worth sharing.
-const TAIL_PRIVATE: usize = 64;
+/// A tail of so many records is not worth folding.
+const TAIL_SHORT: usize = 64;
 /// At most so many runs.
 const RUNS_MAX: usize = 4;
 
@@ -48,12 +48,14 @@ pub struct Memtable {
 struct Sorted {
     covered: u64,
     runs: Vec<Arc<Run>>,
+    /// A short tail behind `covered`, and where it ends: scans that follow one another without a write between have it.
+    tail: Option<(u64, Arc<Run>)>,
 }
 
 impl Memtable {
     /// Over a segment of which at least the header is published.
     pub fn new(file: Arc<File>, slot: u16, first_seq: Seq) -> Memtable {
-        let sorted = Sorted { covered: SEGMENT_HEADER_BYTES as u64, runs: Vec::new() };
+        let sorted = Sorted { covered: SEGMENT_HEADER_BYTES as u64, runs: Vec::new(), tail: None };
         Memtable { file, slot, first_seq, sorted: Mutex::new(sorted), folding: Mutex::new(()) }
     }
 
@@ -64,18 +66,31 @@ impl Memtable {
         if sorted.covered >= end {
             return Ok(sorted.runs);
         }
-        let mut tail = 0;
+        let mut runs = sorted.runs;
+        if let Some((tail_end, tail)) = sorted.tail
+            && tail_end == end
+        {
+            runs.push(tail);
+            return Ok(runs);
+        }
+        let mut records = 0;
         frame::walk(&self.file, sorted.covered, end, |_, _, _| {
-            tail += 1;
-            tail <= TAIL_PRIVATE
+            records += 1;
+            records <= TAIL_SHORT
         })?;
-        if tail > TAIL_PRIVATE
+        if records > TAIL_SHORT
             && let Some(_folding) = self.folding.try_lock()
         {
             return self.fold(end);
         }
-        let mut runs = sorted.runs;
-        runs.push(Arc::new(Run::sort(&self.file, sorted.covered, end)?));
+        let tail = Arc::new(Run::sort(&self.file, sorted.covered, end)?);
+        if records <= TAIL_SHORT {
+            let mut now = self.sorted.lock();
+            if now.covered == sorted.covered {
+                now.tail = Some((end, Arc::clone(&tail)));
+            }
+        }
+        runs.push(tail);
         Ok(runs)
     }
 
@@ -89,7 +104,7 @@ impl Memtable {
 
     /// Extends the shared runs to `end`. The fold lock is held.
     fn fold(&self, end: u64) -> Result<Vec<Arc<Run>>> {
-        let Sorted { covered, mut runs } = self.sorted.lock().clone();
+        let Sorted { covered, mut runs, .. } = self.sorted.lock().clone();
         if covered < end {
             runs.push(Arc::new(Run::sort(&self.file, covered, end)?));
             let mut from = runs.len() - 1;
@@ -102,7 +117,7 @@ impl Memtable {
                 let rest = runs.split_off(from);
                 runs.push(Arc::new(Run::merge(&self.file, &rest)?));
             }
-            *self.sorted.lock() = Sorted { covered: end, runs: runs.clone() };
+            *self.sorted.lock() = Sorted { covered: end, runs: runs.clone(), tail: None };
         }
         Ok(runs)
     }
@@ -126,6 +141,7 @@ impl Memtable {
 
     /// Anonymous memory that order takes, in bytes.
     pub fn order_bytes(&self) -> usize {
-        self.sorted.lock().runs.iter().map(|run| run.bytes()).sum()
+        let sorted = self.sorted.lock();
+        sorted.runs.iter().chain(sorted.tail.as_ref().map(|(_, tail)| tail)).map(|run| run.bytes()).sum()
     }
 }

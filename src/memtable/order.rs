@@ -12,6 +12,7 @@
 //!    shares, and so on until keys end or differ. A higher offset in one segment is a newer version: equal keys are put in the order of
 //!    their offsets, which count downwards.
 
+use crate::bracket;
 use crate::error::{Error, Result};
 use crate::files::File;
 use crate::log::frame;
@@ -38,6 +39,9 @@ pub struct Run {
     fences: Vec<u64>,
     /// Bytes that all keys share.
     shared: usize,
+    /// The first and the last key: every iterator asks for them, and each is two misses of the cache away.
+    smallest: Box<[u8]>,
+    largest: Box<[u8]>,
     /// How many bytes to prefetch of a record: as long as they are on average, within reason.
     fetch: usize,
 }
@@ -95,7 +99,7 @@ impl Run {
 
     /// Anonymous memory, in bytes.
     pub fn bytes(&self) -> usize {
-        self.offsets.len() * 4 + self.fences.len() * 8
+        self.offsets.len() * 4 + self.fences.len() * 8 + self.smallest.len() + self.largest.len()
     }
 
     /// The segment that it orders.
@@ -120,46 +124,54 @@ impl Run {
 
     /// The first record that is not before (`key`, `seq`): a larger key, or this key at `seq` or older.
     pub fn lower_bound(&self, key: &[u8], seq: Seq) -> Result<usize> {
-        let (mut low, mut high) = self.fenced(key)?;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let (bytes, header) = record_at(&self.file, self.offset(middle))?;
-            // A key that rotted since it was sorted would lead the search astray.
-            self.file.check(bytes, &header, self.offset(middle))?;
-            let before = match header.key(bytes).cmp(key) {
-                std::cmp::Ordering::Less => true,
-                std::cmp::Ordering::Equal => header.seq() > seq,
-                std::cmp::Ordering::Greater => false,
-            };
-            if before {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+        let (low, high) = self.fenced(key);
+        // They wait for memory together, if they are few.
+        for &unit in self.offsets.get(low..high).unwrap_or(&[]).iter().take(2 * FENCE_EVERY) {
+            self.file.prefetch(u64::from(unit) * 8, 1);
         }
-        Ok(low)
+        // Keys may have rotted since they were sorted.
+        bracket::first_not_before(
+            low,
+            high,
+            |i| {
+                let (bytes, header) = record_at(&self.file, self.offset(i))?;
+                Ok(match header.key(bytes).cmp(key) {
+                    std::cmp::Ordering::Less => true,
+                    std::cmp::Ordering::Equal => header.seq() > seq,
+                    std::cmp::Ordering::Greater => false,
+                })
+            },
+            |i| {
+                let (bytes, header) = record_at(&self.file, self.offset(i))?;
+                self.file.check(bytes, &header, self.offset(i))
+            },
+        )
+    }
+
+    /// The first and the last key, if there is a record.
+    pub fn ends(&self) -> Option<(&[u8], &[u8])> {
+        (!self.offsets.is_empty()).then_some((&self.smallest, &self.largest))
     }
 
     /// Narrows the search for `key` by the fences to a range that holds its lower bound.
-    fn fenced(&self, key: &[u8]) -> Result<(usize, usize)> {
+    fn fenced(&self, key: &[u8]) -> (usize, usize) {
         let whole = (0, self.offsets.len());
         if self.offsets.is_empty() {
-            return Ok(whole);
+            return whole;
         }
         if self.shared > 0 {
             // All keys start with the same bytes: if this one does not, it is before or after all of them.
-            let (bytes, header) = record_at(&self.file, self.offset(0))?;
-            let common = header.key(bytes).get(..self.shared).unwrap_or(&[]);
+            let common = self.smallest.get(..self.shared).unwrap_or(&[]);
             match key.get(..self.shared.min(key.len())).unwrap_or(key).cmp(common) {
-                std::cmp::Ordering::Less => return Ok((0, 0)),
-                std::cmp::Ordering::Greater => return Ok((whole.1, whole.1)),
+                std::cmp::Ordering::Less => return (0, 0),
+                std::cmp::Ordering::Greater => return (whole.1, whole.1),
                 std::cmp::Ordering::Equal => {}
             }
         }
         let wanted = prefix_after(key, self.shared);
         let first = self.fences.partition_point(|&fence| fence < wanted);
         let last = self.fences.partition_point(|&fence| fence <= wanted);
-        Ok((first.saturating_sub(1) * FENCE_EVERY, whole.1.min(last * FENCE_EVERY)))
+        (first.saturating_sub(1) * FENCE_EVERY, whole.1.min(last * FENCE_EVERY))
     }
 }
 
@@ -210,12 +222,19 @@ impl<'a> Sorting<'a> {
         // Whoever ties is put in order by `refine`, all of it.
         pairs.sort_unstable_by_key(|pair| pair.0);
         refine(file, &mut pairs, shared)?;
+        let key = |pair: Option<&(u64, u32)>| -> Result<Box<[u8]>> {
+            let Some(pair) = pair else { return Ok(Box::default()) };
+            record_at(file, u64::from(!pair.1) * 8).map(|(bytes, header)| header.key(bytes).into())
+        };
+        let (smallest, largest) = (key(pairs.first())?, key(pairs.last())?);
         let average = bytes.checked_div(pairs.len() as u64).unwrap_or(0);
         Ok(Run {
             file: Arc::clone(file),
             offsets: scratch::collected(pairs.iter().map(|pair| !pair.1)),
             fences: scratch::collected(pairs.iter().step_by(FENCE_EVERY).map(|pair| pair.0)),
             shared,
+            smallest,
+            largest,
             fetch: average.min(FETCH_BYTES_MAX) as usize,
         })
     }

@@ -35,7 +35,10 @@ impl MemtableWalk {
             return Ok(None);
         }
         let key = |i| record_at(self.run.file(), self.run.offset(i)).map(|(bytes, header)| header.key(bytes));
-        Ok(Some((key(self.low)?, key(self.high - 1)?)))
+        let Some((smallest, largest)) = self.run.ends() else { return Ok(None) };
+        let first = if self.low == 0 { smallest } else { key(self.low)? };
+        let last = if self.high == self.run.len() { largest } else { key(self.high - 1)? };
+        Ok(Some((first, last)))
     }
 
     /// The run that it walks.
