@@ -395,10 +395,10 @@ impl Player<'_> {
                 match take.durability()? {
                     Some(durability) => {
                         let mut batch = Batch::new();
-                        batch.delete_range(range);
+                        batch.delete_range::<&[u8]>(range);
                         self.db()?.write_with(&batch, durability)?;
                     }
-                    None => self.db()?.delete_range(range)?,
+                    None => self.db()?.delete_range::<&[u8]>(range)?,
                 }
                 self.wrote()?;
             }
@@ -411,7 +411,7 @@ impl Player<'_> {
                     } else if take.flag("delete") {
                         batch.delete(take.bytes()?);
                     } else if take.flag("delete-range") {
-                        batch.delete_range(take.bounds()?);
+                        batch.delete_range::<&[u8]>(take.bounds()?);
                     } else {
                         break;
                     }
@@ -541,7 +541,7 @@ impl Player<'_> {
             "compact" => {
                 let range = take.bounds()?;
                 take.end()?;
-                self.db()?.compact(range)?;
+                self.db()?.compact::<&[u8]>(range)?;
             }
             "stat" => {
                 let own = take.name()?;

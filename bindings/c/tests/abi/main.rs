@@ -13,4 +13,5 @@ mod header;
 mod install;
 mod matrix;
 mod programs;
+mod scripts;
 mod symbols;

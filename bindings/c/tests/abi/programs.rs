@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::build::{cc, cxx, include, library, package, run, scratch};
 use crate::header::is_there;
 
-const STRICT: [&str; 7] = ["-std=c11", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"];
+pub const STRICT: [&str; 7] = ["-std=c11", "-g", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"];
 
 /// What sanitizers want of the compiler, if they are wanted.
-fn sanitizers() -> &'static [&'static str] {
+pub fn sanitizers() -> &'static [&'static str] {
     match std::env::var_os("KVS_SANITIZE") {
         Some(_) => &["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
         None => &[],
@@ -31,7 +31,7 @@ pub fn run_program(source: &Path, arguments: &[&str]) -> String {
     run_in(&directory, &program, arguments)
 }
 
-fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
+pub fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
     let data = directory.join("data");
     std::fs::create_dir_all(&data).expect("a directory for the program");
     // The child of a fork leaks what its parent made, and a payload that panics twice is leaked: that is the promise.

@@ -80,3 +80,22 @@ fn the_soname_is_the_abi() {
         assert!(header.contains(&format!("\n#define KVS_VERSION_{part} {number}\n")), "{part} is not Cargo's {number}");
     }
 }
+
+/// Every exported function is called by a program of tests/programs that looks at what it does. The programs of misuse and of panics, which
+/// call all of them by list, do not count; nor do comments and texts.
+#[test]
+fn every_function_is_called_by_a_test_program() {
+    let mut code = String::new();
+    for entry in std::fs::read_dir(package().join("tests/programs")).expect("tests/programs") {
+        let path = entry.expect("a program").path();
+        if path.ends_with("panics.c") || path.extension().is_none_or(|extension| extension != "c") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a program");
+        code.extend(text.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)));
+    }
+    // Every second part stands between quotes; what is escaped in them is no quote.
+    let code: String = code.replace("\\\\", "").replace("\\\"", "").replace("'\"'", "").split('"').step_by(2).collect();
+    let called: BTreeSet<String> = listed().into_iter().filter(|name| code.contains(&format!("{name}("))).collect();
+    assert_eq!(called, listed(), "called (left) and symbols.txt (right)");
+}
