@@ -14,6 +14,7 @@ demo:
 # Every test of every language.
 test:
 	$(CARGO) test --workspace --exclude kvs-python
+	sh bindings/ctypes/tests/run.sh --quiet
 	$(MAKE) loom
 	sh python/tests/run.sh -q
 

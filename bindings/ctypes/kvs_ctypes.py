@@ -259,7 +259,8 @@ class Error(Exception):
             self.name = name
         self.os_error = os_error or None
         if isinstance(self, OSError):
-            self.errno, self.strerror = self.os_error, message
+            for attribute, value in (("errno", self.os_error), ("strerror", message)):
+                setattr(self, attribute, value)
 
     def __str__(self) -> str:
         return self.message
@@ -268,35 +269,127 @@ class Error(Exception):
         return type(self), (self.message, self.status, self.name, self.os_error or 0)
 
 
-ERRORS: Dict[int, Type[Error]] = {}
+class InvalidArgument(Error, ValueError):
+    """An argument or an option is unusable."""
+
+    status, name = -1, "KVS_E_INVALID"
 
 
-def _error_class(status: int, name: str, class_name: str, base: type, doc: str) -> Type[Error]:
-    made = type(class_name, (Error, base), {"status": status, "name": name, "__doc__": doc, "__module__": __name__})
-    ERRORS[status] = made
-    return made
+class ClosedError(Error, ValueError):
+    """The database was closed."""
+
+    status, name = -2, "KVS_E_CLOSED"
 
 
-InvalidArgument = _error_class(-1, "KVS_E_INVALID", "InvalidArgument", ValueError, "An argument or an option is unusable.")
-ClosedError = _error_class(-2, "KVS_E_CLOSED", "ClosedError", ValueError, "The database was closed.")
-BadHandleError = _error_class(-3, "KVS_E_BAD_HANDLE", "BadHandleError", ValueError, "The object was closed or freed.")
-ConcurrentError = _error_class(-4, "KVS_E_CONCURRENT", "ConcurrentError", RuntimeError, "Another thread is using it now.")
-ForkedError = _error_class(-5, "KVS_E_FORKED", "ForkedError", RuntimeError, "It was made before a fork: open it anew.")
-BufferTooSmallError = _error_class(-6, "KVS_E_BUFFER", "BufferTooSmallError", ValueError, "The buffer is too small.")
-IoError = _error_class(-7, "KVS_E_IO", "IoError", OSError, "The system refused an operation: see os_error.")
-CorruptionError = _error_class(-8, "KVS_E_CORRUPTION", "CorruptionError", OSError, "A file is damaged.")
-LockedError = _error_class(-9, "KVS_E_LOCKED", "LockedError", OSError, "Somebody has the database open.")
-ReadOnlyError = _error_class(-10, "KVS_E_READ_ONLY", "ReadOnlyError", OSError, "The database cannot be written.")
-NoSpaceError = _error_class(-11, "KVS_E_NO_SPACE", "NoSpaceError", OSError, "The disk is full; nothing was written.")
-NoMemoryError = _error_class(-12, "KVS_E_NO_MEMORY", "NoMemoryError", MemoryError, "Memory or handles are exhausted.")
-NewerFormatError = _error_class(-13, "KVS_E_VERSION", "NewerFormatError", OSError, "A newer version wrote the files.")
-TooLargeError = _error_class(-14, "KVS_E_TOO_LARGE", "TooLargeError", ValueError, "A key, a value or a batch is too large.")
-PoisonedError = _error_class(-15, "KVS_E_POISONED", "PoisonedError", OSError, "After a failed write, until it is reopened.")
-WouldBlockError = _error_class(-16, "KVS_E_WOULD_BLOCK", "WouldBlockError", BlockingIOError, "It would have had to wait.")
-InterruptedError = _error_class(-17, "KVS_E_INTERRUPTED", "InterruptedError", RuntimeError, "Somebody called interrupt().")
-NotADatabaseError = _error_class(-18, "KVS_E_NOT_A_DATABASE", "NotADatabaseError", OSError, "There is no database there.")
-ReentrantError = _error_class(-19, "KVS_E_REENTRANT", "ReentrantError", RuntimeError, "Not from inside of a log hook.")
-InternalError = _error_class(-100, "KVS_E_PANIC", "InternalError", RuntimeError, "A bug in kvs: please report it.")
+class BadHandleError(Error, ValueError):
+    """The object was closed or freed."""
+
+    status, name = -3, "KVS_E_BAD_HANDLE"
+
+
+class ConcurrentError(Error, RuntimeError):
+    """Another thread is using it now."""
+
+    status, name = -4, "KVS_E_CONCURRENT"
+
+
+class ForkedError(Error, RuntimeError):
+    """It was made before a fork: open it anew."""
+
+    status, name = -5, "KVS_E_FORKED"
+
+
+class BufferTooSmallError(Error, ValueError):
+    """The buffer is too small."""
+
+    status, name = -6, "KVS_E_BUFFER"
+
+
+class IoError(Error, OSError):
+    """The system refused an operation: see os_error."""
+
+    status, name = -7, "KVS_E_IO"
+
+
+class CorruptionError(Error, OSError):
+    """A file is damaged."""
+
+    status, name = -8, "KVS_E_CORRUPTION"
+
+
+class LockedError(Error, OSError):
+    """Somebody has the database open."""
+
+    status, name = -9, "KVS_E_LOCKED"
+
+
+class ReadOnlyError(Error, OSError):
+    """The database cannot be written."""
+
+    status, name = -10, "KVS_E_READ_ONLY"
+
+
+class NoSpaceError(Error, OSError):
+    """The disk is full; nothing was written."""
+
+    status, name = -11, "KVS_E_NO_SPACE"
+
+
+class NoMemoryError(Error, MemoryError):
+    """Memory or handles are exhausted."""
+
+    status, name = -12, "KVS_E_NO_MEMORY"
+
+
+class NewerFormatError(Error, OSError):
+    """A newer version wrote the files."""
+
+    status, name = -13, "KVS_E_VERSION"
+
+
+class TooLargeError(Error, ValueError):
+    """A key, a value or a batch is too large."""
+
+    status, name = -14, "KVS_E_TOO_LARGE"
+
+
+class PoisonedError(Error, OSError):
+    """After a failed write, until it is reopened."""
+
+    status, name = -15, "KVS_E_POISONED"
+
+
+class WouldBlockError(Error, BlockingIOError):
+    """It would have had to wait."""
+
+    status, name = -16, "KVS_E_WOULD_BLOCK"
+
+
+class InterruptedError(Error, RuntimeError):
+    """Somebody called interrupt()."""
+
+    status, name = -17, "KVS_E_INTERRUPTED"
+
+
+class NotADatabaseError(Error, OSError):
+    """There is no database there."""
+
+    status, name = -18, "KVS_E_NOT_A_DATABASE"
+
+
+class ReentrantError(Error, RuntimeError):
+    """Not from inside of a log hook."""
+
+    status, name = -19, "KVS_E_REENTRANT"
+
+
+class InternalError(Error, RuntimeError):
+    """A bug in kvs: please report it."""
+
+    status, name = -100, "KVS_E_PANIC"
+
+
+ERRORS: Dict[int, Type[Error]] = {own.status: own for own in Error.__subclasses__()}
 
 
 # The library.
@@ -349,19 +442,21 @@ class Library:
 
     def version(self) -> str:
         """Such as "0.1.0"."""
-        return self.kvs_version().decode()
+        version: bytes = self.kvs_version()
+        return version.decode()
 
     def version_number(self) -> int:
         """major * 1000000 + minor * 1000 + patch."""
-        return self.kvs_version_number()
+        return int(self.kvs_version_number())
 
     def abi_version(self) -> int:
         """The number in libkvs.so.0."""
-        return self.kvs_abi_version()
+        return int(self.kvs_abi_version())
 
     def status_name(self, status: int) -> str:
         """Such as "KVS_E_IO"."""
-        return self.kvs_status_name(status).decode()
+        name: bytes = self.kvs_status_name(status)
+        return name.decode()
 
     def options(self) -> List[OptionInfo]:
         """Every option of open(), with its default."""
@@ -441,14 +536,15 @@ _hooks: Dict[int, Hook] = {}
 _hook_numbers = iter(range(1, sys.maxsize))
 
 
-@kvs_log_fn
-def _tell(ctx: int, level: int, message: int, message_len: int) -> None:
+def _told(ctx: int, level: int, message: int, message_len: int) -> None:
     _hooks[ctx](level, ctypes.string_at(message, message_len).decode("utf-8", "replace"))
 
 
-@kvs_free_fn
-def _let_go(ctx: int) -> None:
+def _forget(ctx: int) -> None:
     _hooks.pop(ctx, None)
+
+
+_tell, _let_go = kvs_log_fn(_told), kvs_free_fn(_forget)
 
 
 _SWITCHES = ("create", "read_only", "in_memory")
@@ -481,7 +577,7 @@ def _made_options(lib: Library, log: Optional[Hook], options: Dict[str, Any]) ->
             scratch = lib._scratch()
             status = lib.kvs_options_set_log(made, _tell, number, _let_go, scratch.error_out)
             if status < 0:
-                _let_go(number)
+                _forget(number)
             lib._check(status, scratch)
     except BaseException:
         lib.kvs_options_free(made)
@@ -557,7 +653,7 @@ class _Reader:
         lib = self._lib
         key, room = _bound(key)[0] or b"", memoryview(buffer).nbytes
         # The array keeps the buffer from being resized as long as it lives.
-        array = (c_char * room).from_buffer(buffer)  # type: ignore[arg-type]
+        array = (c_char * room).from_buffer(buffer)
         scratch = lib._scratch()
         status = lib.kvs_get_into(*self._of, key, len(key), array, room, scratch.size_out, scratch.error_out)
         size = scratch.size.value
@@ -601,7 +697,7 @@ class _Reader:
         return self.contains(key)
 
     def __getitem__(self, key: Bytes) -> bytes:
-        value = self.get(key)
+        value: Optional[bytes] = self.get(key)
         if value is None:
             raise KeyError(key)
         return value
@@ -878,11 +974,11 @@ class Batch:
         self._lib._check(self._lib.kvs_batch_clear(self._handle))
 
     def __len__(self) -> int:
-        return self._lib.kvs_batch_count(self._handle)
+        return int(self._lib.kvs_batch_count(self._handle))
 
     def byte_size(self) -> int:
         """Bytes of its keys and values."""
-        return self._lib.kvs_batch_bytes(self._handle)
+        return int(self._lib.kvs_batch_bytes(self._handle))
 
     def close(self) -> None:
         """Frees it. Later calls raise BadHandleError; closing again does nothing."""

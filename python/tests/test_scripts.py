@@ -1,6 +1,7 @@
 """Every script of tests/scripts, played over the package: what kvs does is the same in every language."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,9 @@ class Store:
 
     def write(self, writes: list[tuple[Any, ...]], sync: bool) -> None:
         with self.db.batch(sync=sync or None) as batch:
+            by_name: dict[str, Callable[..., None]] = {"put": batch.put, "delete": batch.delete, "delete-range": batch.delete_range}
             for kind, *arguments in writes:
-                {"put": batch.put, "delete": batch.delete, "delete-range": batch.delete_range}[kind](*arguments)
+                by_name[kind](*arguments)
 
     def get(self, snapshot: Any, key: bytes) -> bytes | None:
         of = self.db if snapshot is None else snapshot

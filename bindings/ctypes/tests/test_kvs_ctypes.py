@@ -515,7 +515,8 @@ class Databases(Case):
 
     def test_a_child_of_fork(self) -> None:
         script = (
-            "import os, sys, kvs_ctypes as kvs\n"
+            "import os, sys, warnings, kvs_ctypes as kvs\n"
+            "warnings.simplefilter('ignore', DeprecationWarning)\n"
             "db = kvs.open(sys.argv[1] + '/store')\n"
             "db[b'k'] = b'v'; it = db.iterator(); view = db.get_view(b'k')\n"
             "if os.fork() == 0:\n"
