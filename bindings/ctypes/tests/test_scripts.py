@@ -1,6 +1,8 @@
 """Every script of tests/scripts, played over kvs_ctypes."""
 
 import importlib.util
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -110,6 +112,11 @@ class Scripts(unittest.TestCase):
                 replay.replay(script, Store, Path(directory))
             count += 1
         self.assertGreaterEqual(count, 200)
+
+    def test_the_histories_are_those_of_the_model(self) -> None:
+        """What stands in random-*.txt is what generate.py writes: nobody made one fit the engine."""
+        command = [sys.executable, str(_SCRIPTS / "generate.py"), "--check"]
+        subprocess.run(command, check=True, timeout=60)
 
     def test_a_wrong_expectation_fails(self) -> None:
         """As do an unknown operation, an unknown word, and a script that expects nothing."""
