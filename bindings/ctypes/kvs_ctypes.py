@@ -932,6 +932,9 @@ def _flags(sync: bool, no_wait: bool) -> int:
 class Batch:
     """Writes that are applied in order, all or none, by Database.write(). For one thread at a time. A context manager that frees it."""
 
+    # Nothing to free, should there be no library.
+    _handle: Optional[kvs_batch] = None
+
     def __init__(self, library: Union[Library, str, None] = None) -> None:
         self._lib = _library(library)
         self._handle = kvs_batch()
@@ -991,7 +994,8 @@ class Batch:
         self.close()
 
     def __del__(self) -> None:
-        self._lib.kvs_batch_free(self._handle)
+        if self._handle is not None:
+            self._lib.kvs_batch_free(self._handle)
 
 
 def _some(data: Bytes) -> Bytes:

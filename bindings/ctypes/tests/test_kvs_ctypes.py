@@ -72,8 +72,13 @@ class Loading(Case):
         self.assertEqual(kvs.Library(Path(path)).version(), kvs.Library().version())
         with kvs.open(in_memory=True, library=path) as db:
             db[b"k"] = b"v"
-        with self.assertRaises(OSError):
-            kvs.Library(self.tmp / "missing.so")
+        unraisable: "list[Any]" = []
+        with mock.patch.object(sys, "unraisablehook", unraisable.append):
+            for load in (kvs.Library, lambda path: kvs.open(self.tmp / "store", library=path), kvs.Batch):
+                with self.assertRaises(OSError):
+                    load(str(self.tmp / "missing.so"))
+            gc.collect()
+        self.assertEqual(unraisable, [])
         with mock.patch.dict(os.environ, KVS_LIBRARY=str(self.tmp / "missing.so")), self.assertRaises(OSError):
             kvs.Library()
         # What the loader finds under the name with the ABI's number.
