@@ -1,8 +1,9 @@
-//! Plays the scripts of `tests/scripts` over the Rust interface: `tests/scripts/README.md` has their form, and what each operation means.
+//! Plays the scripts of `tests/scripts` over the Rust interface: `tests/scripts/README.md` has their form, and what each operation
+//! means.
 //!
-//! Each script is played several times: as it stands; with a flush, and with a compaction, after every write that succeeded; and with tiny
-//! segments, tables and blocks where the script names no options. What a script promises does not depend on where the bytes lie. Scripts
-//! that count (`stat`) are played as they stand alone.
+//! Each script is played several times: as it stands; with a flush, and with a compaction, after every write that succeeded; and
+//! with tiny segments, tables and blocks where the script names no options. What a script promises does not depend on where the
+//! bytes lie. Scripts that count (`stat`) are only played as they stand.
 #![allow(clippy::unwrap_used, reason = "a test that fails stops")]
 #![expect(clippy::disallowed_methods, reason = "tests look at files from outside")]
 

@@ -1,4 +1,4 @@
-"""Writes the histories random-….txt of this directory: random operations, and what a model of ordered dictionaries says of them.
+"""Writes the histories random-….txt of this directory: random operations, and what a model of dictionaries says of them.
 
     python3 tests/scripts/generate.py [--check]
 

@@ -1,7 +1,7 @@
 //! The scripts of tests/scripts, played by a C program over kvs.h and by a C++ program over kvs.hpp.
 //!
-//! Both must also fail where they have to: on a wrong expectation, on what they do not understand, on a script that expects nothing, and
-//! on too few scripts.
+//! Both must also fail where they have to: on a wrong expectation, on what they do not understand, on a script that expects
+//! nothing, and on too few scripts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -81,8 +81,8 @@ fn the_soname_is_the_abi() {
     }
 }
 
-/// Every exported function is called by a program of tests/programs that looks at what it does. The programs of misuse and of panics, which
-/// call all of them by list, do not count; nor do comments and texts.
+/// Every exported function is called by a program of tests/programs that looks at what it does. The programs of misuse and of
+/// panics, which call all of them by list, do not count; nor do comments and texts.
 #[test]
 fn every_function_is_called_by_a_test_program() {
     let mut code = String::new();

@@ -1,7 +1,7 @@
 /*
- * Plays the scripts of tests/scripts over kvs.h: tests/scripts/README.md has their form, and what each operation means. Every value is read in
- * three ways and every scan in two, which must agree. argv[1]: an empty directory; argv[2]: the directory of the
- * scripts; argv[3]: how many there must be at least.
+ * Plays the scripts of tests/scripts over kvs.h: tests/scripts/README.md has their form, and what each operation means. Every
+ * value is read in three ways and every scan in two, which must agree. argv[1]: an empty directory; argv[2]: the directory of
+ * the scripts; argv[3]: how many there must be at least.
  *
  * 1. A script is read into operations, and each of them into words: a name, bytes, or an entry of two bytes.
  * 2. An operation is played and gives words; a status that is no success gives its name.

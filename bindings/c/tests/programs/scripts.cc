@@ -1,9 +1,9 @@
 /*
- * Plays the scripts of tests/scripts over kvs.hpp: tests/scripts/README.md has their form, and what each operation means. argv[1]: an empty
- * directory; argv[2]: the directory of the scripts; argv[3]: how many there must be at least.
+ * Plays the scripts of tests/scripts over kvs.hpp: tests/scripts/README.md has their form, and what each operation means. argv[1]: an
+ * empty directory; argv[2]: the directory of the scripts; argv[3]: how many there must be at least.
  *
- * An operation gives words, or throws a kvs::error, whose status is its word. What is not understood is another exception, and ends
- * the program.
+ * An operation gives words, or throws a kvs::error, whose status is its word. What is not understood is another exception, and
+ * ends the program.
  */
 #include <kvs.hpp>
 
@@ -256,8 +256,8 @@ class player {
 
     /** Must say what they read. */
     static bool reads(const std::string &operation) {
-        for (const char *one : {"get", "contains", "get-many", "scan", "count", "first", "last", "next", "prev", "seek", "seek-for-prev",
-                                "item", "stat"}) {
+        for (const char *one : {"get", "contains", "get-many", "scan", "count", "first", "last", "next", "prev", "seek",
+                                "seek-for-prev", "item", "stat"}) {
             if (operation == one) return true;
         }
         return false;
