@@ -579,6 +579,10 @@ class TypedDB(_TypedReads[K, V], MutableMapping[K, V]):
         """Reads every byte of the store and checks it; see DB.verify."""
         return self._db.verify()
 
+    def interrupt(self) -> None:
+        """Ends what takes long or waits, in other threads; see DB.interrupt."""
+        self._db.interrupt()
+
     def __setitem__(self, key: K, value: V) -> None:
         self._db[self._k(key)] = self._v(value)
 

@@ -380,6 +380,10 @@ class DB(_Reads):
         """Reads every byte of the store and checks it."""
         return await self._calls.read(self.raw.verify)
 
+    def interrupt(self) -> None:
+        """Ends what takes long or waits, in other tasks too; see kvs.DB.interrupt. Nothing is awaited: it is for when they are in the way."""
+        self.raw.interrupt()
+
     async def close(self) -> None:
         """Closes the store: calls that have begun end, later ones raise ClosedError. May be called twice."""
         await self._calls.shut(self.raw.close)

@@ -76,6 +76,7 @@ def test_the_whole_interface(path: Path) -> None:
             await db.update({b"e": b"5"})
             await db.update()
             assert await db.count() == 8
+            db.interrupt()
             assert await db.setdefault(b"f", b"6") == b"6"
             assert await db.pop(b"f") == b"6"
             assert await db.pop(b"f", None) is None

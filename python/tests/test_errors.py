@@ -23,6 +23,7 @@ TREE: dict[type[kvs.Error], tuple[type[Exception], ...]] = {
     kvs.NewerFormatError: (kvs.Error, OSError),
     kvs.ConflictError: (kvs.Error, RuntimeError),
     kvs.WouldBlockError: (kvs.Error, BlockingIOError),
+    kvs.InterruptedError: (kvs.Error, InterruptedError),
     kvs.ForkedError: (kvs.Error, RuntimeError),
     kvs.InvalidArgument: (kvs.Error, ValueError),
     kvs.TooLargeError: (kvs.InvalidArgument,),

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -149,59 +150,77 @@ def test_ctrl_c_leaves_an_iteration_usable() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("call", ["db.verify()", "db.compact()", "db.flush()", "kvs.repair('store', 'repaired')"])
-def test_ctrl_c_in_a_call_that_cannot_be_given_up(run: Callable[..., CompletedProcess[str]], call: str) -> None:
-    """The caller gets its exception at once, and the call goes on by itself: the store can be used, closed and opened meanwhile.
+def test_ctrl_c_ends_a_call_that_takes_long(run: Callable[..., CompletedProcess[str]], call: str) -> None:
+    """The caller gets what its handler raised, and by then the call has ended, before it was done: it once ran on in the background, for minutes.
 
-    The signal has to fall into the call, whose length nobody knows: it is tried with earlier and earlier ones. A handler that runs when the call
-    has ended proves nothing, so it looks for the thread that the call is in.
+    The signal has to fall into the call, whose length nobody knows: it is tried several times. That the call was cut short is seen in what it
+    would have counted, left behind, or cost.
     """
     script = f"""
-import os, shutil, signal, sys
+import os, shutil, signal, sys, time
 import kvs
-options = dict(segment_bytes_max="64m", segment_bytes_min="64m", memtable_bytes_max="512m")
-db = kvs.open("store", **options)
-value = os.urandom(1000)
-pairs = {{b"%06d" % n: value for n in range(40_000)}}
-for _ in range(2):
-    db.put_many(pairs)
-    if {call!r} != "db.flush()":
-        db.flush()
-if "repair" in {call!r}:
-    db.close()
-during = False
-def handler(*_):
-    global during
+def under_way():
     for thread in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{{thread}}/comm") as name:
-                during |= name.read() == "kvs-python\\n"
+                if name.read() == "kvs-python\\n":
+                    return True
         except OSError:
             pass             # Ended meanwhile.
+    return False
+def handler(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, handler)
-for attempt in range(8):
-    if {call!r} == "db.flush()":
-        db.put_many(pairs)
+
+call = {call!r}
+db = kvs.open("store", segment_bytes_max="64m", segment_bytes_min="64m", memtable_bytes_max="512m")
+value = os.urandom(5000 if "verify" in call else 1000)
+pairs = {{b"%06d" % n: value for n in range(40_000)}}
+for _ in range(2):
+    db.put_many(pairs)
+    if call != "db.flush()":
+        db.flush()
+if "repair" in call:
+    db.close()
+def done():
+    # What has gone up when the call has come to its end.
+    return {{
+        "db.verify()": lambda: time.process_time(),
+        "db.compact()": lambda: db.stats()["merges"],
+        "db.flush()": lambda: db.stats()["flushes"],
+    }}.get(call, lambda: len(os.listdir("repaired") if os.path.exists("repaired") else []))()
+whole = 1
+if "verify" in call:
+    began = done()
+    {call}
+    whole = (done() - began) * 0.6
+for attempt in range(30):
+    began = done()
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.02 / (attempt + 1))
+        signal.setitimer(signal.ITIMER_REAL, 0.02 / (attempt % 10 + 1))
         {call}
         signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
-        if during:
+        if under_way():
+            sys.exit("it runs on")
+        if done() - began < whole:
             break
-    except kvs.InvalidArgument:      # A repair that came to its end before: there is something in the way.
-        break
-    if db.closed:
+    if "repair" in call:
         shutil.rmtree("repaired", ignore_errors=True)
-    elif "compact" in {call!r}:
+    elif "verify" not in call:
         db.put_many(pairs)
-        db.flush()
-if not during:
-    sys.exit("not interrupted")
+        if "compact" in call:
+            db.flush()
+else:
+    sys.exit("not cut short")
 if db.closed:
+    assert kvs.repair("store", "repaired").is_complete
+    with kvs.open("repaired", create=False) as db:
+        assert len(db) == 40_000 and db[b"000007"] == value
     sys.exit(0)
 assert db[b"000007"] == value
 db[b"more"] = b"x"
+{call}                       # What came before does not concern it.
 db.close()
 with kvs.open("store", create=False) as db:
     assert len(db) == 40_001 and db[b"more"] == b"x"
@@ -209,3 +228,77 @@ with kvs.open("store", create=False) as db:
 """
     result = run(script)
     assert result.returncode == 0, result.stderr
+
+
+def test_ctrl_c_does_not_concern_other_threads(path: Path) -> None:
+    """The engine can only be interrupted as a whole, and so other threads' calls once were told, too.
+
+    What is interrupted in them begins anew: they see nothing of it, a write that waits for room included.
+    """
+    value = os.urandom(1000)
+    done = threading.Event()
+    with kvs.open(path, segment_bytes_min="64k", segment_bytes_max="64k", memtable_bytes_max="256k") as db:
+        db.put_many((b"%05d" % n, value) for n in range(20_000))
+        work = [
+            lambda n: db.put(b"put %d" % n, value * 10),
+            lambda n: db.put_many({b"many %d" % n: value * 10}),
+            lambda n: db.compact(b"0", b"00100"),
+            lambda n: db.verify(),
+            lambda n: (db.setdefault(b"default", value), db.pop(b"default")),
+        ]
+
+        def other(call: Callable[[int], object]) -> int:
+            n = 0
+            while not done.is_set():
+                call(n)
+                n += 1
+            return n
+
+        def stopped(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, stopped)
+        interrupted = 0
+        with ThreadPoolExecutor(len(work)) as pool:
+            others = [pool.submit(other, call) for call in work]
+            try:
+                for _ in range(40):
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, 0.02)
+                        db.verify()
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                    except KeyboardInterrupt:
+                        interrupted += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+                done.set()
+            rounds = [each.result(60) for each in others]
+        assert interrupted > 5
+        assert min(rounds) > 0
+        assert len(db.keys(b"put ")) == rounds[0] and len(db.keys(b"many ")) == rounds[1]
+
+
+@pytest.mark.parametrize("call", ["verify", "compact", "flush"])
+def test_interrupt(path: Path, call: str) -> None:
+    """A program that interrupts the store itself is told so in each thread that it meets."""
+    value = os.urandom(1000)
+    with kvs.open(path, segment_bytes_min="64m", segment_bytes_max="64m", memtable_bytes_max="256m") as db:
+        db.interrupt()
+        pairs = {b"%06d" % n: value for n in range(20_000)}
+        for _ in range(20):
+            db.put_many(pairs)
+            with ThreadPoolExecutor(1) as pool:
+                under_way = pool.submit(getattr(db, call))
+                while not under_way.done():
+                    db.interrupt()
+            error = under_way.exception()
+            if error is not None:
+                break
+        assert type(error) is kvs.InterruptedError
+        assert isinstance(error, InterruptedError) and isinstance(error, OSError) and error.errno is None
+        getattr(db, call)()
+        assert db == pairs
+    with pytest.raises(kvs.ClosedError):
+        db.flush()
+    db.interrupt()

@@ -40,6 +40,7 @@ def main(path: Path) -> None:
         assert_type(list(db), list[bytes])
         assert_type(list(db.items(reverse=True)), list[tuple[bytes, bytes]])
         assert_type(dict(db.items()), dict[bytes, bytes])
+        db.interrupt()
         assert_type(db.path, str | bytes | None)
         assert list(user_names(db)) == ["Ann", "Bob"]
         db.put_many({b"a": b"1"})

@@ -9,7 +9,6 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::bytes::Bytes;
-use crate::call;
 use crate::db::Db;
 use crate::errors::{self, Class};
 use crate::read;
@@ -113,13 +112,14 @@ impl Batch {
             // The exception that is on its way says more than ours would.
             return Ok(());
         }
-        let db = self.db.get().engine()?;
+        let db = self.db.get();
+        db.engine()?;
         let taken = self.pending.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner).take();
         if !exc_type.is_none() {
             return Ok(());
         }
         let (batch, durability) = (taken.ok_or_else(finished)?, self.durability);
-        call::run(py, move || db.write_with(&batch, durability))
+        db.write(py, move |engine| engine.write_with(&batch, durability))
     }
 
     fn __reduce__(&self) -> PyResult<()> {

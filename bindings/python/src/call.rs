@@ -37,42 +37,52 @@ fn panicked(payload: &(dyn Any + Send)) -> PyErr {
 
 /// Runs an engine call that may take minutes, and answers Ctrl-C meanwhile.
 ///
-/// The engine has no way to give such a call up. So it runs in a thread of its own, and this one looks at signals until it has ended. If a handler
-/// raises, that is what the caller gets, and the call is left to end by itself: merging and checking change nothing that is read, and
-/// closing the store ends or outlives them as it does calls of other threads. The thread knows nothing of Python.
-pub fn interruptible<T, F>(py: Python<'_>, call: F) -> PyResult<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> engine::Result<T> + Send + 'static,
-{
+/// The call runs in a thread of its own, which knows nothing of Python, and this one looks at signals until it has ended. If a handler raises,
+/// the call is told to give up (`stop`), and what the handler raised goes on its way when it has: nothing runs on in the background. A call
+/// that may have been told before it had begun is told again.
+pub fn interruptible<T: Send>(
+    py: Python<'_>,
+    stop: impl Fn() + Sync,
+    call: impl FnOnce() -> engine::Result<T> + Send,
+) -> PyResult<T> {
     /// How often signals are looked at; each time costs other threads the GIL for a moment.
     const EVERY: Duration = Duration::from_millis(10);
     let (answer, ended) = mpsc::sync_channel(1);
-    let work = move || {
-        // Unwind safe: see `detached`. Nobody listens any more after a Ctrl-C.
-        let _ = answer.send(catch_unwind(AssertUnwindSafe(call)));
-    };
-    if let Err(error) = thread::Builder::new().name("kvs-python".into()).spawn(work) {
-        return Err(error.into());
-    }
     // Only one thread at a time waits on it; the mutex says so to the compiler.
     let ended = Mutex::new(ended);
-    loop {
-        let waited = py.detach(|| ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(EVERY));
-        match waited {
-            Ok(Ok(result)) => return result.map_err(|error| errors::from_engine(py, &error)),
-            Ok(Err(payload)) => return Err(panicked(&*payload)),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(errors::new(Class::Internal, "a call ended without an answer"));
+    let wait = || ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(EVERY);
+    thread::scope(|scope| {
+        // Unwind safe: see `detached`. The answer fits, so sending it does not wait.
+        let work = move || drop(answer.send(catch_unwind(AssertUnwindSafe(call))));
+        let thread = thread::Builder::new().name("kvs-python".into()).spawn_scoped(scope, work)?;
+        let mut raised = None;
+        let answer = loop {
+            match py.detach(wait) {
+                Ok(answer) => break Some(answer),
+                Err(RecvTimeoutError::Disconnected) => break None,
+                Err(RecvTimeoutError::Timeout) if raised.is_some() => py.detach(&stop),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = py.check_signals() {
+                        raised = Some(error);
+                        py.detach(&stop);
+                    }
+                }
             }
+        };
+        // The scope waits for what the thread does, not for its end. A panic has been caught.
+        let _ = py.detach(move || thread.join());
+        match (raised, answer) {
+            (Some(error), _) => Err(error),
+            (None, Some(Ok(result))) => result.map_err(|error| errors::from_engine(py, &error)),
+            (None, Some(Err(payload))) => Err(panicked(&*payload)),
+            (None, None) => Err(errors::new(Class::Internal, "a call ended without an answer")),
         }
-    }
+    })
 }
 
 /// Panics the way a bug in the engine would, so that the tests can see what becomes of it.
 #[pyfunction]
 #[pyo3(signature = (message, in_thread = false))]
 pub fn _panic(py: Python<'_>, message: String, in_thread: bool) -> PyResult<()> {
-    if in_thread { interruptible(py, move || panic!("{message}")) } else { run(py, move || panic!("{message}")) }
+    if in_thread { interruptible(py, || {}, move || panic!("{message}")) } else { run(py, move || panic!("{message}")) }
 }

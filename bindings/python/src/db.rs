@@ -1,9 +1,9 @@
 //! `kvs.DB`: an open store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
-use engine::Durability;
+use engine::{Durability, ErrorKind};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyMapping};
@@ -37,11 +37,20 @@ pub struct Db {
     /// Makes calls that read and then write happen one at a time. Taken without the GIL only: a holder may be waiting
     /// for the disk.
     read_then_write: Mutex<()>,
+    /// How often the program itself has called `interrupt`. The engine is interrupted by Ctrl-C too, and then only the call in the main
+    /// thread is meant.
+    interrupts: AtomicU64,
 }
 
 impl Db {
     pub fn new(engine: engine::Db, path: Option<Py<PyAny>>) -> Db {
-        Db { engine: Guarded::new(engine), path, closed: AtomicBool::new(false), read_then_write: Mutex::new(()) }
+        Db {
+            engine: Guarded::new(engine),
+            path,
+            closed: AtomicBool::new(false),
+            read_then_write: Mutex::new(()),
+            interrupts: AtomicU64::new(0),
+        }
     }
 
     pub fn engine(&self) -> PyResult<&engine::Db> {
@@ -63,17 +72,56 @@ impl Db {
         })
     }
 
+    /// Runs a write without the GIL.
+    pub fn write<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl Fn(&engine::Db) -> engine::Result<T> + Sync,
+    ) -> PyResult<T> {
+        let engine = self.engine()?;
+        call::run(py, || self.undisturbed(|| false, || call(engine)))
+    }
+
     /// Runs `call` while no other thread is in here, without the GIL.
     fn exclusively<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&engine::Db) -> engine::Result<T> + Send,
+        call: impl Fn(&engine::Db) -> engine::Result<T> + Sync,
     ) -> PyResult<T> {
-        let engine = self.engine()?;
-        call::run(py, || {
+        self.write(py, |engine| {
             let _alone = self.read_then_write.lock().unwrap_or_else(PoisonError::into_inner);
             call(engine)
         })
+    }
+
+    /// Runs a call that may take minutes; Ctrl-C ends it.
+    fn long<T: Send>(&self, py: Python<'_>, call: impl Fn(&engine::Db) -> engine::Result<T> + Sync) -> PyResult<T> {
+        let engine = self.engine()?;
+        let stopped = AtomicBool::new(false);
+        let stop = || {
+            stopped.store(true, Ordering::Relaxed);
+            // With the fence in `undisturbed`: who sees the interrupt sees the flag.
+            fence(Ordering::Release);
+            engine.interrupt();
+        };
+        call::interruptible(py, stop, || self.undisturbed(|| stopped.load(Ordering::Relaxed), || call(engine)))
+    }
+
+    /// Does `call` again when it was interrupted although that was meant for another one: by Ctrl-C, while the main thread was in another call on
+    /// this store. What is interrupted has not happened.
+    fn undisturbed<T>(&self, is_meant: impl Fn() -> bool, call: impl Fn() -> engine::Result<T>) -> engine::Result<T> {
+        let before = self.interrupts.load(Ordering::Relaxed);
+        loop {
+            match call() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    fence(Ordering::Acquire);
+                    if is_meant() || self.interrupts.load(Ordering::Relaxed) != before {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Closes; what `close`, leaving the `with` block and the exit of the interpreter do.
@@ -169,9 +217,9 @@ impl Db {
     /// ...     db.put(b"k", b"v", sync=True)
     #[pyo3(signature = (key, value, *, sync = None))]
     fn put(&self, py: Python<'_>, key: Bytes<'_>, value: Bytes<'_>, sync: Option<bool>) -> PyResult<()> {
-        let (engine, durability) = (self.engine()?, self.durability(sync)?);
+        let durability = self.durability(sync)?;
         let (key, value) = (key.as_slice(), value.as_slice());
-        call::run(py, move || engine.put_with(key, value, durability))
+        self.write(py, move |engine| engine.put_with(key, value, durability))
     }
 
     /// Removes key, whether it is there or not. sync as in put.
@@ -180,9 +228,9 @@ impl Db {
     /// ...     db.delete(b"never there")
     #[pyo3(signature = (key, *, sync = None))]
     fn delete(&self, py: Python<'_>, key: Bytes<'_>, sync: Option<bool>) -> PyResult<()> {
-        let (engine, durability) = (self.engine()?, self.durability(sync)?);
+        let durability = self.durability(sync)?;
         let key = key.as_slice();
-        call::run(py, move || engine.delete_with(key, durability))
+        self.write(py, move |engine| engine.delete_with(key, durability))
     }
 
     /// Removes every key between start (included) and stop (excluded), whether there are any or not: one write, however
@@ -201,9 +249,9 @@ impl Db {
         stop: Option<Bytes<'_>>,
         sync: Option<bool>,
     ) -> PyResult<()> {
-        let (engine, durability) = (self.engine()?, self.durability(sync)?);
+        let durability = self.durability(sync)?;
         let range = read::range(&start, &stop);
-        call::run(py, move || {
+        self.write(py, move |engine| {
             let mut batch = engine::Batch::new();
             batch.delete_range::<&[u8]>(range);
             engine.write_with(&batch, durability)
@@ -218,9 +266,9 @@ impl Db {
     /// [b'0', b'1', b'2']
     #[pyo3(signature = (items, *, sync = None))]
     fn put_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, sync: Option<bool>) -> PyResult<()> {
-        let (engine, durability) = (self.engine()?, self.durability(sync)?);
+        let durability = self.durability(sync)?;
         let batch = batch::of_items(items, LikeDict(false))?;
-        call::run(py, move || engine.write_with(&batch, durability))
+        self.write(py, move |engine| engine.write_with(&batch, durability))
     }
 
     /// Removes key and returns its value, or default; without a default a missing key is a KeyError.
@@ -300,7 +348,7 @@ impl Db {
         items: Option<&Bound<'_, PyAny>>,
         names: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        let (engine, durability) = (self.engine()?, self.durability(None)?);
+        let durability = self.durability(None)?;
         if names.is_some_and(|names| !names.is_empty()) {
             return Err(PyTypeError::new_err(
                 "update() takes no keyword arguments: their names are str and keys are bytes; pass {b\"name\": value}",
@@ -310,7 +358,7 @@ impl Db {
             Some(items) => batch::of_items(items, LikeDict(true))?,
             None => engine::Batch::new(),
         };
-        call::run(py, move || engine.write_with(&batch, durability))
+        self.write(py, move |engine| engine.write_with(&batch, durability))
     }
 
     /// Removes every key that is there when it is called. Not atomic: it goes in steps.
@@ -332,7 +380,7 @@ impl Db {
                 while batch.len() < CHUNK && step.move_next()? {
                     batch.delete(step.key());
                 }
-                engine.write(&batch)?;
+                self.undisturbed(|| false, || engine.write(&batch))?;
                 Ok(batch.len())
             })?;
             if removed < CHUNK {
@@ -445,8 +493,7 @@ impl Db {
     /// ...     db.stats()["tables"]
     /// 1
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        let engine = self.engine()?.clone();
-        call::interruptible(py, move || engine.flush())
+        self.long(py, engine::Db::flush)
     }
 
     /// Flushes, and merges all tables with keys between start (included) and stop (excluded): what was overwritten or
@@ -463,9 +510,8 @@ impl Db {
     /// 1
     #[pyo3(signature = (start = None, stop = None))]
     fn compact(&self, py: Python<'_>, start: Option<Bytes<'_>>, stop: Option<Bytes<'_>>) -> PyResult<()> {
-        let engine = self.engine()?.clone();
-        let range = Range::new(None, start.as_ref().map(Bytes::as_slice), stop.as_ref().map(Bytes::as_slice));
-        call::interruptible(py, move || engine.compact::<&[u8]>(range.bounds()))
+        let range = read::range(&start, &stop);
+        self.long(py, move |engine| engine.compact::<&[u8]>(range))
     }
 
     /// What the store counts about itself, by name.
@@ -521,13 +567,28 @@ impl Db {
     /// ...     sorted(db.verify())
     /// ['bytes', 'files', 'records']
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let engine = self.engine()?.clone();
-        let verified = call::interruptible(py, move || engine.verify())?;
+        let verified = self.long(py, engine::Db::verify)?;
         let answer = PyDict::new(py);
         answer.set_item("files", verified.files)?;
         answer.set_item("records", verified.records)?;
         answer.set_item("bytes", verified.bytes)?;
         Ok(answer)
+    }
+
+    /// Ends what runs on the store now, in other threads, and takes long or waits: verify, compact, flush, and writes that wait for room.
+    ///
+    /// They raise InterruptedError as soon as they notice. Such a write has not happened; what compact has done by then stays done. What begins
+    /// later is not concerned. Ctrl-C does the same, for the call that the main thread is in.
+    ///
+    /// >>> with kvs.open(in_memory=True) as db:
+    /// ...     db.interrupt()      # Nothing was under way.
+    /// ...     db.flush()
+    fn interrupt(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = self.engine()?;
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+        // With the fence in `undisturbed`: who sees the interrupt sees the number.
+        fence(Ordering::Release);
+        call::detached(py, move || engine.interrupt())
     }
 
     /// Closes the store. May be called twice; later calls of anything else raise ClosedError.

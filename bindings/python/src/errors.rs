@@ -23,6 +23,7 @@ pub enum Class {
     NewerFormat,
     Conflict,
     WouldBlock,
+    Interrupted,
     Forked,
     InvalidArgument,
     TooLarge,
@@ -99,6 +100,12 @@ const TREE: &[Row] = &[
         "The call would have had to wait and was asked not to.",
     ),
     row(
+        Class::Interrupted,
+        "InterruptedError",
+        Some("InterruptedError"),
+        "DB.interrupt() ended the call. A write has not happened.",
+    ),
+    row(
         Class::Forked,
         "ForkedError",
         Some("RuntimeError"),
@@ -160,9 +167,9 @@ fn classes(py: Python<'_>) -> PyResult<&Vec<Py<PyType>>> {
     })
 }
 
-/// `BlockingIOError` is one.
+/// `BlockingIOError` and `InterruptedError` are some.
 fn is_os_error(builtin: &str) -> bool {
-    matches!(builtin, "OSError" | "BlockingIOError")
+    matches!(builtin, "OSError" | "BlockingIOError" | "InterruptedError")
 }
 
 /// An exception of `class` that names no file.
@@ -191,6 +198,7 @@ pub fn from_engine(py: Python<'_>, error: &engine::Error) -> PyErr {
         ErrorKind::Poisoned => Class::Poisoned,
         ErrorKind::Forked => Class::Forked,
         ErrorKind::WouldBlock => Class::WouldBlock,
+        ErrorKind::Interrupted => Class::Interrupted,
         ErrorKind::Internal => Class::Internal,
         _ => Class::Error,
     };

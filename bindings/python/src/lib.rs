@@ -21,6 +21,7 @@ mod pinned;
 mod read;
 mod repair;
 mod snapshot;
+mod stoppable;
 mod view;
 
 use pyo3::prelude::*;

@@ -7,6 +7,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::bytes::Bytes;
 use crate::call;
 use crate::open::{self, native};
+use crate::stoppable::{Stop, StoppableEnv};
 
 /// Puts `repair` and the classes of its report into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -126,7 +127,7 @@ impl LeftOut {
 ///
 /// A record is kept if its checksums prove it, if it is the newest of its key, and if nothing that is lost may have been newer. The
 /// old directory is only read; out is made, or empty. options are those of the new store, as for open. The report that is returned
-/// lists what was left out.
+/// lists what was left out. Ctrl-C ends a repair, which then clears away what it has written.
 ///
 /// >>> with kvs.open(tmp / "damaged") as db:
 /// ...     db[b"k"] = b"v"
@@ -148,5 +149,7 @@ fn repair(
     let (path, out) = (fspath(path)?, fspath(out)?);
     let mut chosen = engine::Options::default();
     open::set_options(py, &mut chosen, options)?;
-    call::interruptible(py, move || engine::repair(path, out, &chosen)).map(Repaired)
+    let stop = Stop::default();
+    let env = StoppableEnv::shared(&stop);
+    call::interruptible(py, || stop.pull(), move || engine::repair_with(env, path, out, &chosen)).map(Repaired)
 }
