@@ -178,7 +178,8 @@ class DB(MutableMapping[bytes, bytes]):
         self, items: _Pairs | Iterable[tuple[Buffer, Buffer]] | None = None, /, **names: NoReturn
     ) -> None: ...
     def clear(self) -> None: ...
-    def items(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def items(
         self,
         prefix: Buffer | None = None,
         *,
@@ -186,7 +187,30 @@ class DB(MutableMapping[bytes, bytes]):
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        zero_copy: Literal[False] = False,
     ) -> View[tuple[bytes, bytes]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[tuple[bytes, memoryview]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[tuple[bytes, bytes] | tuple[bytes, memoryview]]: ...
     def keys(  # type: ignore[override]
         self,
         prefix: Buffer | None = None,
@@ -196,7 +220,8 @@ class DB(MutableMapping[bytes, bytes]):
         reverse: bool = False,
         limit: int | None = None,
     ) -> View[bytes]: ...
-    def values(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def values(
         self,
         prefix: Buffer | None = None,
         *,
@@ -204,7 +229,30 @@ class DB(MutableMapping[bytes, bytes]):
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        zero_copy: Literal[False] = False,
     ) -> View[bytes]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[memoryview]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[bytes | memoryview]: ...
     def batch(self, sync: bool | None = None) -> Batch: ...
     def snapshot(self) -> Snapshot: ...
     def sync(self) -> None: ...
@@ -249,7 +297,8 @@ class Snapshot(Mapping[bytes, bytes]):
     @overload
     def get_many(self, keys: Iterable[Buffer], default: _T) -> list[bytes | _T]: ...
     def get_view(self, key: Buffer) -> memoryview: ...
-    def items(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def items(
         self,
         prefix: Buffer | None = None,
         *,
@@ -257,7 +306,30 @@ class Snapshot(Mapping[bytes, bytes]):
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        zero_copy: Literal[False] = False,
     ) -> View[tuple[bytes, bytes]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[tuple[bytes, memoryview]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[tuple[bytes, bytes] | tuple[bytes, memoryview]]: ...
     def keys(  # type: ignore[override]
         self,
         prefix: Buffer | None = None,
@@ -267,7 +339,8 @@ class Snapshot(Mapping[bytes, bytes]):
         reverse: bool = False,
         limit: int | None = None,
     ) -> View[bytes]: ...
-    def values(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def values(
         self,
         prefix: Buffer | None = None,
         *,
@@ -275,7 +348,30 @@ class Snapshot(Mapping[bytes, bytes]):
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        zero_copy: Literal[False] = False,
     ) -> View[bytes]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[memoryview]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[bytes | memoryview]: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import kvs as _kvs
 from kvs._kvs import open as _open
@@ -214,6 +214,7 @@ class _Reads:
         """`await db[key]`: the value, or KeyError."""
         return self._calls.read(self.raw.__getitem__, _own(key))
 
+    @overload
     def items(
         self,
         prefix: Buffer | None = None,
@@ -222,9 +223,44 @@ class _Reads:
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
-    ) -> View[tuple[bytes, bytes]]:
+        zero_copy: Literal[False] = False,
+    ) -> View[tuple[bytes, bytes]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[tuple[bytes, memoryview]]: ...
+    @overload
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[tuple[bytes, bytes] | tuple[bytes, memoryview]]: ...
+    def items(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool = False,
+    ) -> View[Any]:
         """The pairs in key order, for `async for`; see kvs.DB.items."""
-        return View(self.raw.items(prefix, start=start, stop=stop, reverse=reverse, limit=limit), self._calls)
+        return View(
+            self.raw.items(prefix, start=start, stop=stop, reverse=reverse, limit=limit, zero_copy=zero_copy), self._calls
+        )
 
     def keys(
         self,
@@ -238,6 +274,7 @@ class _Reads:
         """The keys in order, for `async for`; see kvs.DB.keys."""
         return View(self.raw.keys(prefix, start=start, stop=stop, reverse=reverse, limit=limit), self._calls)
 
+    @overload
     def values(
         self,
         prefix: Buffer | None = None,
@@ -246,9 +283,44 @@ class _Reads:
         stop: Buffer | None = None,
         reverse: bool = False,
         limit: int | None = None,
-    ) -> View[bytes]:
+        zero_copy: Literal[False] = False,
+    ) -> View[bytes]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: Literal[True],
+    ) -> View[memoryview]: ...
+    @overload
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool,
+    ) -> View[bytes | memoryview]: ...
+    def values(
+        self,
+        prefix: Buffer | None = None,
+        *,
+        start: Buffer | None = None,
+        stop: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        zero_copy: bool = False,
+    ) -> View[Any]:
         """The values in the order of their keys, for `async for`; see kvs.DB.values."""
-        return View(self.raw.values(prefix, start=start, stop=stop, reverse=reverse, limit=limit), self._calls)
+        return View(
+            self.raw.values(prefix, start=start, stop=stop, reverse=reverse, limit=limit, zero_copy=zero_copy), self._calls
+        )
 
     def __aiter__(self) -> ViewIterator[bytes]:
         return self.keys().__aiter__()

@@ -76,6 +76,8 @@ def test_the_whole_interface(path: Path) -> None:
             await db.update({b"e": b"5"})
             await db.update()
             assert await db.count() == 8
+            assert [(key, bytes(view)) async for key, view in db.items(b"a", zero_copy=True)] == [(b"a", b"1")]
+            assert [bytes(view) async for view in db.values(start=b"d", limit=2, zero_copy=True)] == [b"4", b"5"]
             db.interrupt()
             assert await db.setdefault(b"f", b"6") == b"6"
             assert await db.pop(b"f") == b"6"

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -164,7 +165,54 @@ def test_threads_take_and_release_while_others_write(path: Path) -> None:
                 each.result()
 
 
+@pytest.mark.parametrize("what", ["overwrite", "compact", "close", "drop"])
+def test_views_of_an_iteration(filled: kvs.DB, what: str) -> None:
+    """items and values with zero_copy: each value is a view of its own, which holds as one of get_view does."""
+    expected = {b"%d" % size: of_size(size) for size in SIZES}
+    with filled.snapshot() as snapshot:
+        for source in filled, snapshot:
+            for key, view in source.items(zero_copy=True):
+                assert (type(key), type(view), view.readonly, view.format) == (bytes, memoryview, True, "B")
+                assert view == expected[key]
+                view.release()
+            assert [bytes(view) for view in source.values(zero_copy=True, reverse=True)] == [expected[key] for key in sorted(expected, reverse=True)]
+    views = filled.items(zero_copy=True)
+    assert len(views) == len(SIZES) and (b"100", of_size(100)) in views and (b"100", b"other") not in views
+    assert of_size(100) in filled.values(zero_copy=True)
+    assert [(key, bytes(view)) for key, view in filled.items(b"1", limit=1, zero_copy=True)] == [(b"1", of_size(1))]
+    iterator = iter(views)
+    assert iterator.seek(b"4") and next(iterator)[0] == b"4096"
+    held = dict(views)
+    # One that is in the middle holds what it has read ahead.
+    ahead = iter(filled.values(zero_copy=True))
+    first = next(ahead)
+    if what == "overwrite":
+        filled.put_many((b"%d" % size, b"\xff" * size) for size in SIZES)
+    elif what == "compact":
+        filled.delete_range()
+    elif what == "close":
+        filled.close()
+    if not filled.closed:
+        filled.flush()
+        filled.compact()
+        for _ in range(4):
+            filled.put_many((b"other %d" % n, b"\xee" * 10_000) for n in range(200))
+            filled.flush()
+    if what == "drop":
+        filled = views = snapshot = source = None  # type: ignore[assignment]
+        gc.collect()
+    assert {key: bytes(view) for key, view in held.items()} == expected
+    assert first == expected[b"0"]
+    rest = []
+    with pytest.raises(kvs.ClosedError) if what == "close" else nullcontext():
+        for view in ahead:
+            rest.append(bytes(view))
+    wanted = [expected[key] for key in sorted(expected)][1:]
+    assert rest == (wanted[: len(rest)] if what == "close" else wanted)
+    assert first == expected[b"0"]
+
+
 def test_exit_with_views(run: Callable[..., CompletedProcess[str]]) -> None:
-    script = "import sys, kvs\ndb = kvs.open('store'); db[b'k'] = bytes(1 << 20)\nsys.v = [db.get_view(b'k') for _ in range(10)]; w = sys.v[0][5:]"
+    script = "import sys, kvs\ndb = kvs.open('store'); db[b'k'] = bytes(1 << 20)\nsys.v = [db.get_view(b'k') for _ in range(10)]; w = sys.v[0][5:]; sys.i = iter(db.items(zero_copy=True)); sys.x = next(sys.i)"
     result = run(script)
     assert (result.returncode, result.stderr) == (0, "")

@@ -45,10 +45,10 @@ def test_all_combinations(filled: kvs.DB, prefix: bytes | None) -> None:
             wanted = reference(pairs, prefix, start, stop, reverse, limit)
             for source in filled, snapshot:
                 arguments = {"start": start, "stop": stop, "reverse": reverse, "limit": limit}
-                assert list(source.items(prefix, **arguments)) == wanted, (prefix, arguments)  # type: ignore[arg-type]
+                assert list(source.items(prefix, **arguments)) == wanted, (prefix, arguments)  # type: ignore[call-overload]
                 if source is snapshot or limit == 3:
                     assert list(source.keys(prefix, **arguments)) == [key for key, _ in wanted]  # type: ignore[arg-type]
-                    assert list(source.values(prefix, **arguments)) == [value for _, value in wanted]  # type: ignore[arg-type]
+                    assert list(source.values(prefix, **arguments)) == [value for _, value in wanted]  # type: ignore[call-overload]
             view = filled.keys(prefix, start=start, stop=stop, reverse=reverse, limit=limit)
             assert len(view) == len(wanted)
             assert bool(view) == bool(wanted)
@@ -140,13 +140,13 @@ def test_bad_arguments(db: kvs.DB) -> None:
     with pytest.raises(kvs.InvalidArgument, match="limit"):
         db.items(limit=-1)
     with pytest.raises(TypeError):
-        db.items(limit=1.5)  # type: ignore[arg-type]
+        db.items(limit=1.5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="encode"):
         db.keys("a")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="encode"):
-        db.values(start="a")  # type: ignore[arg-type]
+        db.values(start="a")  # type: ignore[call-overload]
     with pytest.raises(TypeError):
-        db.values(b"a", b"b")  # type: ignore[call-arg]
+        db.values(b"a", b"b")  # type: ignore[call-overload]
 
 
 def test_annotations_work_at_run_time() -> None:

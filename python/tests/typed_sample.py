@@ -40,6 +40,8 @@ def main(path: Path) -> None:
         assert_type(list(db), list[bytes])
         assert_type(list(db.items(reverse=True)), list[tuple[bytes, bytes]])
         assert_type(dict(db.items()), dict[bytes, bytes])
+        assert_type(list(db.items(zero_copy=True)), list[tuple[bytes, memoryview]])
+        assert_type(list(db.values(b"u", zero_copy=True)), list[memoryview])
         db.interrupt()
         assert_type(db.path, str | bytes | None)
         assert list(user_names(db)) == ["Ann", "Bob"]
@@ -114,6 +116,7 @@ async def later(path: Path) -> None:
         assert_type(await db.get(b"k"), bytes | None)
         assert_type(await db[b"k"], bytes)
         assert_type([pair async for pair in db.items()], list[tuple[bytes, bytes]])
+        assert_type([view async for view in db.values(zero_copy=True)], list[memoryview])
         async with db.snapshot() as snapshot:
             assert_type(snapshot, kvs.aio.Snapshot)
         opened = await db.snapshot()
@@ -129,7 +132,9 @@ def mistakes(db: kvs.DB) -> None:
     kvs.open("x", durability="maybe")  # type: ignore[call-overload]
     kvs.open("x", colour="red")  # type: ignore[call-overload]
     kvs.open("x", codec="utf-8", key_codec="utf-8")["k"] = 5  # type: ignore[assignment]
-    db.items(limit="3")  # type: ignore[arg-type]
+    db.items(limit="3")  # type: ignore[call-overload]
+    db.keys(limit="3")  # type: ignore[arg-type]
+    db.keys(zero_copy=True)  # type: ignore[call-arg]
     hash(db.closed + db.missing)  # type: ignore[attr-defined]
     kvs.DB.get.missing  # type: ignore[attr-defined]
 

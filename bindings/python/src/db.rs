@@ -393,13 +393,14 @@ impl Db {
     /// The pairs in key order: a lazy view that can be iterated over again and again.
     ///
     /// Of the keys that begin with prefix and lie between start (included) and stop (excluded); reverse=True begins
-    /// with the last; at most limit.
+    /// with the last; at most limit. zero_copy=True gives the values as memoryviews, each as get_view does: it holds what it shows until
+    /// it is released, so do not keep many.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.update({b"a1": b"x", b"a2": b"y", b"b1": b"z"})
     /// ...     list(db.items(b"a", reverse=True)), list(db.items(start=b"a2", limit=1))
     /// ([(b'a2', b'y'), (b'a1', b'x')], [(b'a2', b'y')])
-    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None))]
+    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None, zero_copy = false))]
     fn items<'py>(
         this: Py<Self>,
         prefix: Option<Bytes<'py>>,
@@ -407,8 +408,9 @@ impl Db {
         stop: Option<Bytes<'py>>,
         reverse: bool,
         limit: Option<i64>,
+        zero_copy: bool,
     ) -> PyResult<View> {
-        View::new(Source::Db(this), What::Items, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Db(this), What::Items, Select { prefix, start, stop, reverse, limit, zero_copy })
     }
 
     /// The keys in order. Arguments as for items.
@@ -426,16 +428,16 @@ impl Db {
         reverse: bool,
         limit: Option<i64>,
     ) -> PyResult<View> {
-        View::new(Source::Db(this), What::Keys, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Db(this), What::Keys, Select { prefix, start, stop, reverse, limit, zero_copy: false })
     }
 
     /// The values in the order of their keys. Arguments as for items.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.update({b"a": b"1", b"b": b"2"})
-    /// ...     list(db.values(reverse=True))
-    /// [b'2', b'1']
-    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None))]
+    /// ...     list(db.values(reverse=True)), sum(len(view) for view in db.values(zero_copy=True))
+    /// ([b'2', b'1'], 2)
+    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None, zero_copy = false))]
     fn values<'py>(
         this: Py<Self>,
         prefix: Option<Bytes<'py>>,
@@ -443,8 +445,9 @@ impl Db {
         stop: Option<Bytes<'py>>,
         reverse: bool,
         limit: Option<i64>,
+        zero_copy: bool,
     ) -> PyResult<View> {
-        View::new(Source::Db(this), What::Values, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Db(this), What::Values, Select { prefix, start, stop, reverse, limit, zero_copy })
     }
 
     /// Collects writes that become visible, and survive, together: see Batch. sync as in put.

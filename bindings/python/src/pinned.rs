@@ -15,11 +15,12 @@ use engine::Value;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 
 use crate::fork::Guarded;
 use crate::held;
 
-/// What a memoryview of get_view holds.
+/// What a memoryview of get_view, or of a view with zero_copy, holds.
 #[pyclass(frozen, module = "kvs._kvs")]
 pub struct Pinned(Guarded<Value>);
 
@@ -37,6 +38,11 @@ impl Drop for Pinned {
             held::release(value);
         }
     }
+}
+
+/// A memoryview of a value, where it lies.
+pub fn show<'py>(py: Python<'py>, value: Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyMemoryView::from(Bound::new(py, Pinned::new(value))?.as_any())?.into_any())
 }
 
 #[pymethods]

@@ -5,11 +5,11 @@ use std::ops::Bound as End;
 use engine::{Iter, Result, Value};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyMemoryView};
+use pyo3::types::{PyBytes, PyList};
 
 use crate::bytes::{Bytes, make_resident, to_python};
 use crate::call;
-use crate::pinned::Pinned;
+use crate::pinned;
 
 /// What a store and a snapshot have in common.
 pub trait Read: Send {
@@ -134,7 +134,7 @@ pub fn get<'py>(py: Python<'py>, from: impl Read, key: &Bytes<'py>) -> PyResult<
 pub fn get_view<'py>(py: Python<'py>, from: impl Read, key: Bytes<'py>) -> PyResult<Bound<'py, PyAny>> {
     let slice = key.as_slice();
     match call::run(py, move || from.get(slice))? {
-        Some(value) => Ok(PyMemoryView::from(Bound::new(py, Pinned::new(value))?.as_any())?.into_any()),
+        Some(value) => pinned::show(py, value),
         None => Err(PyKeyError::new_err(key.into_bound().unbind())),
     }
 }

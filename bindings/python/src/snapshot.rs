@@ -73,7 +73,7 @@ impl Snapshot {
     }
 
     /// The pairs in a range, as DB.items.
-    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None))]
+    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None, zero_copy = false))]
     fn items<'py>(
         this: Py<Self>,
         prefix: Option<Bytes<'py>>,
@@ -81,8 +81,9 @@ impl Snapshot {
         stop: Option<Bytes<'py>>,
         reverse: bool,
         limit: Option<i64>,
+        zero_copy: bool,
     ) -> PyResult<View> {
-        View::new(Source::Snapshot(this), What::Items, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Snapshot(this), What::Items, Select { prefix, start, stop, reverse, limit, zero_copy })
     }
 
     /// The keys in a range, as DB.keys.
@@ -95,11 +96,11 @@ impl Snapshot {
         reverse: bool,
         limit: Option<i64>,
     ) -> PyResult<View> {
-        View::new(Source::Snapshot(this), What::Keys, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Snapshot(this), What::Keys, Select { prefix, start, stop, reverse, limit, zero_copy: false })
     }
 
     /// The values of the keys in a range, as DB.values.
-    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None))]
+    #[pyo3(signature = (prefix = None, *, start = None, stop = None, reverse = false, limit = None, zero_copy = false))]
     fn values<'py>(
         this: Py<Self>,
         prefix: Option<Bytes<'py>>,
@@ -107,8 +108,9 @@ impl Snapshot {
         stop: Option<Bytes<'py>>,
         reverse: bool,
         limit: Option<i64>,
+        zero_copy: bool,
     ) -> PyResult<View> {
-        View::new(Source::Snapshot(this), What::Values, Select { prefix, start, stop, reverse, limit })
+        View::new(Source::Snapshot(this), What::Values, Select { prefix, start, stop, reverse, limit, zero_copy })
     }
 
     /// Lets go of the old values. May be called twice; later reads raise ClosedError.

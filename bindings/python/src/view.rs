@@ -24,6 +24,7 @@ use crate::call;
 use crate::db::Db;
 use crate::errors::{self, Class};
 use crate::fork::Guarded;
+use crate::pinned;
 use crate::read::{self, Range, Read};
 use crate::snapshot::Snapshot;
 
@@ -48,6 +49,8 @@ pub struct Select<'py> {
     pub stop: Option<Bytes<'py>>,
     pub reverse: bool,
     pub limit: Option<i64>,
+    /// Values as memoryviews of where they lie.
+    pub zero_copy: bool,
 }
 
 /// Entries in key order, read when they are iterated over.
@@ -69,6 +72,7 @@ pub struct View {
     reverse: bool,
     /// `None`: all.
     limit: Option<u64>,
+    zero_copy: bool,
 }
 
 impl View {
@@ -80,11 +84,12 @@ impl View {
         };
         let [prefix, start, stop] =
             [&select.prefix, &select.start, &select.stop].map(|bytes| bytes.as_ref().map(Bytes::as_slice));
-        Ok(View { source, what, range: Range::new(prefix, start, stop), reverse: select.reverse, limit })
+        let range = Range::new(prefix, start, stop);
+        Ok(View { source, what, range, reverse: select.reverse, limit, zero_copy: select.zero_copy })
     }
 
     pub fn all(source: Source, what: What) -> View {
-        View { source, what, range: Range::default(), reverse: false, limit: None }
+        View { source, what, range: Range::default(), reverse: false, limit: None, zero_copy: false }
     }
 
     /// An iterator over what the store holds now.
@@ -107,7 +112,8 @@ impl View {
             fill: Walk::FILL_MIN,
         };
         let range = self.range.clone();
-        Ok(ViewIterator { walk: Guarded::new(Mutex::new(walk)), what: self.what, reverse, range })
+        let (what, zero_copy) = (self.what, self.zero_copy);
+        Ok(ViewIterator { walk: Guarded::new(Mutex::new(walk)), what, zero_copy, reverse, range })
     }
 
     fn holds<'py>(&self, py: Python<'py>, from: impl Read, item: &Bound<'py, PyAny>) -> PyResult<bool> {
@@ -199,6 +205,7 @@ impl View {
 pub struct ViewIterator {
     walk: Guarded<Mutex<Walk>>,
     what: What,
+    zero_copy: bool,
     reverse: bool,
     /// What `seek` stays inside of.
     range: Range,
@@ -232,7 +239,7 @@ impl Walk {
     const FILL_BYTES: usize = 64 << 10;
 
     /// Reads the next entries. Runs without the GIL.
-    fn refill(&mut self, what: What, reverse: bool) {
+    fn refill(&mut self, what: What, zero_copy: bool, reverse: bool) {
         let mut bytes = 0;
         while self.ready.len() < self.fill && bytes < Walk::FILL_BYTES && self.left > 0 {
             let Some(iter) = &mut self.iter else { return };
@@ -262,15 +269,14 @@ impl Walk {
                 self.ended = true;
                 return;
             };
-            match &entry {
-                Entry::Half(half) => {
-                    make_resident(half);
-                    bytes += half.len();
-                }
-                Entry::Whole(key, value) => {
-                    make_resident(value);
-                    bytes += key.len() + value.len();
-                }
+            let (key_bytes, last) = match &entry {
+                Entry::Half(half) => (0, half),
+                Entry::Whole(key, value) => (key.len(), value),
+            };
+            bytes += key_bytes + last.len();
+            // What is not copied may never be looked at.
+            if !zero_copy {
+                make_resident(last);
             }
             self.ready.push_back(entry);
             self.left -= 1;
@@ -324,8 +330,8 @@ impl ViewIterator {
         let mut guard = self.lock(py, walk);
         let walk = &mut *guard;
         if walk.ready.is_empty() && !walk.ended {
-            let (what, reverse) = (self.what, self.reverse);
-            call::detached(py, || walk.refill(what, reverse))?;
+            let (what, zero_copy, reverse) = (self.what, self.zero_copy, self.reverse);
+            call::detached(py, || walk.refill(what, zero_copy, reverse))?;
         }
         match (walk.ready.pop_front(), &walk.failed) {
             (Some(entry), _) => Ok(Some(entry)),
@@ -390,9 +396,12 @@ impl ViewIterator {
     pub fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(match self.take(py)? {
             None => None,
+            Some(Entry::Half(half)) if self.zero_copy => Some(pinned::show(py, half)?),
             Some(Entry::Half(half)) => Some(to_python(py, &half)?.into_any()),
             Some(Entry::Whole(key, value)) => {
-                Some((to_python(py, &key)?, to_python(py, &value)?).into_pyobject(py)?.into_any())
+                let key = to_python(py, &key)?;
+                let value = if self.zero_copy { pinned::show(py, value)? } else { to_python(py, &value)?.into_any() };
+                Some((key, value).into_pyobject(py)?.into_any())
             }
         })
     }
