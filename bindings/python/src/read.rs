@@ -153,14 +153,17 @@ pub fn get_many<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     /// Keys a crossing: enough to make it cheap, few enough for Ctrl-C to be answered.
     const CHUNK: usize = 1024;
-    let keys = keys.try_iter()?.map(|key| key?.extract()).collect::<PyResult<Vec<Bytes<'py>>>>()?;
+    let keys = collected(keys)?;
     let keys: Vec<&[u8]> = keys.iter().map(Bytes::as_slice).collect();
     let default = default.unwrap_or_else(|| py.None().into_bound(py));
-    let answer = PyList::empty(py);
-    let append = |found: Vec<Option<Value>>| {
-        found.into_iter().try_for_each(|value| match value {
-            Some(value) => answer.append(to_python(py, &value)?),
-            None => answer.append(&default),
+    let mut answer = Vec::with_capacity(keys.len());
+    let mut append = |found: Vec<Option<Value>>| {
+        found.into_iter().try_for_each(|value| {
+            answer.push(match value {
+                Some(value) => to_python(py, &value)?.into_any(),
+                None => default.clone(),
+            });
+            PyResult::Ok(())
         })
     };
     fn resident(found: Vec<Option<Value>>) -> Vec<Option<Value>> {
@@ -176,7 +179,20 @@ pub fn get_many<'py>(
             append(call::run(py, || snapshot.get_many(chunk).map(resident))?)?;
         }
     }
-    Ok(answer)
+    PyList::new(py, answer)
+}
+
+/// The keys of an iterable, which are held.
+fn collected<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bytes<'py>>> {
+    // Extracting one can run code of the caller, so a list may change meanwhile; its iterator knows how to live with that.
+    if let Ok(keys) = keys.cast_exact::<PyList>() {
+        let mut held = Vec::with_capacity(keys.len());
+        for key in keys.iter() {
+            held.push(key.extract()?);
+        }
+        return Ok(held);
+    }
+    keys.try_iter()?.map(|key| key?.extract()).collect()
 }
 
 /// How many entries `range` holds, up to `limit`. Walks all of them.
