@@ -1,15 +1,19 @@
 """Threads: the GIL is released in every engine call, and nothing breaks when many threads share everything."""
 
+import inspect
 import operator
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import kvs
+from kvs import _kvs
 
 
 @pytest.fixture
@@ -23,11 +27,12 @@ def never_switch() -> Iterator[None]:
 
 def lets_others_run(call: Callable[[], object], seconds: float = 20) -> bool:
     """Does another thread get on while this one does nothing but `call`?"""
-    ready = threading.Event()
+    begun: list[None] = []
     progress: list[None] = []
 
     def other() -> None:
-        ready.set()
+        while not begun:
+            time.sleep(0.0005)
         # Waits for the GIL after every step.
         for _ in range(3):
             time.sleep(0)
@@ -35,60 +40,138 @@ def lets_others_run(call: Callable[[], object], seconds: float = 20) -> bool:
 
     thread = threading.Thread(target=other)
     thread.start()
-    ready.wait()
-    # Between two looks at the clock there are only calls.
+    # From here on this thread has the GIL, and the other one has seen nothing yet: it once could make its steps before the first call.
+    begun.append(None)
+    # Nothing but `call` lets go of the GIL here: neither `len` nor a look at the clock does.
     until = time.monotonic() + seconds
     while len(progress) < 3 and time.monotonic() < until:
-        for _ in range(50):
-            call()
+        call()
     got_on = len(progress) == 3
     thread.join()
     return got_on
 
 
-CALLS: dict[str, Callable[[kvs.DB, kvs.Snapshot], object]] = {
-    "get": lambda db, _: db.get(b"k00001"),
-    "getitem": lambda db, _: db[b"k00001"],
-    "missing": lambda db, _: db.get(b"missing"),
-    "contains": lambda db, _: b"k00001" in db,
-    "put": lambda db, _: db.put(b"k00001", b"v"),
-    "setitem": lambda db, _: db.__setitem__(b"k00001", b"v"),
-    "delete": lambda db, _: db.delete(b"missing"),
-    "delete_range": lambda db, _: db.delete_range(b"m", b"n"),
-    "pop": lambda db, _: db.pop(b"missing", None),
-    "setdefault": lambda db, _: db.setdefault(b"k00001", b"v"),
-    "get_many": lambda db, _: db.get_many([b"k00001", b"k00002"]),
-    "del": lambda db, _: (db.setdefault(b"x", b""), operator.delitem(db, b"x")),
-    "popitem": lambda db, _: (db.setdefault(b"", b""), db.popitem()),
-    "clear": lambda db, _: db.clear(),
-    "batch": lambda db, _: db.batch().__exit__(None, None, None),
-    "eq": lambda db, _: db == {},
-    "view len": lambda db, _: len(db.keys(b"k")),
-    "view contains": lambda db, _: (b"k00001", b"v") in db.items(),
-    "snapshot get_many": lambda _, snapshot: snapshot.get_many([b"k00001"]),
-    "put_many": lambda db, _: db.put_many([(b"k00001", b"v")]),
-    "len": lambda db, _: len(db),
-    "bool": lambda db, _: bool(db),
-    "iterate": lambda db, _: next(iter(db)),
-    "sync": lambda db, _: db.sync(),
-    "flush": lambda db, _: db.flush(),
-    "compact": lambda db, _: db.compact(b"k", b"l"),
-    "stats": lambda db, _: db.stats(),
-    "verify": lambda db, _: db.verify(),
-    "snapshot": lambda db, _: db.snapshot().close(),
-    "snapshot get": lambda _, snapshot: snapshot.get(b"k00001"),
-    "snapshot contains": lambda _, snapshot: b"k00001" in snapshot,
-    "snapshot iterate": lambda _, snapshot: next(iter(snapshot.items())),
+class Everything:
+    """One object of each class, over a store of a hundred entries."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = kvs.open(in_memory=True)
+        self.db.put_many((b"k%05d" % n, b"v" * 100) for n in range(100))
+        self.snapshot = self.db.snapshot()
+        self.view, self.keys = self.db.items(b"k"), self.db.keys(b"k", limit=50)
+        self.iterator = iter(self.db.items())
+        self.closed = self.db.snapshot()
+        with kvs.open(path):
+            pass
+
+    def repair(self) -> None:
+        kvs.repair(self.path, self.path.parent / "out")
+        shutil.rmtree(self.path.parent / "out")
+
+    def close(self) -> None:
+        self.snapshot.close()
+        self.db.close()
+
+
+# By class and method, everything that reaches the engine.
+CALLS: dict[str, Callable[[Everything], object]] = {
+    "DB.get": lambda e: e.db.get(b"k00001"),
+    "DB.get, missing": lambda e: e.db.get(b"missing"),
+    "DB.__getitem__": lambda e: e.db[b"k00001"],
+    "DB.__contains__": lambda e: b"k00001" in e.db,
+    "DB.get_many": lambda e: e.db.get_many([b"k00001", b"k00002"]),
+    "DB.get_view": lambda e: e.db.get_view(b"k00001"),
+    "DB.put": lambda e: e.db.put(b"k00001", b"v"),
+    "DB.__setitem__": lambda e: e.db.__setitem__(b"k00001", b"v"),
+    "DB.put_many": lambda e: e.db.put_many([(b"k00001", b"v")]),
+    "DB.update": lambda e: e.db.update({b"k00001": b"v"}),
+    "DB.delete": lambda e: e.db.delete(b"missing"),
+    "DB.__delitem__": lambda e: (e.db.setdefault(b"x", b""), operator.delitem(e.db, b"x")),
+    "DB.delete_range": lambda e: e.db.delete_range(b"m", b"n"),
+    "DB.pop": lambda e: e.db.pop(b"missing", None),
+    "DB.popitem": lambda e: (e.db.setdefault(b"", b""), e.db.popitem()),
+    "DB.setdefault": lambda e: e.db.setdefault(b"k00001", b"v"),
+    "DB.clear": lambda e: e.db.clear(),
+    "DB.snapshot": lambda e: e.db.snapshot(),
+    "DB.sync": lambda e: e.db.sync(),
+    "DB.flush": lambda e: e.db.flush(),
+    "DB.compact": lambda e: e.db.compact(b"k", b"l"),
+    "DB.verify": lambda e: e.db.verify(),
+    "DB.interrupt": lambda e: e.db.interrupt(),
+    "DB.stats": lambda e: e.db.stats(),
+    "DB.property": lambda e: e.db.property("writes"),
+    "DB.approximate_len": lambda e: e.db.approximate_len,
+    "DB.close": lambda e: e.db.close(),
+    "DB.__exit__": lambda e: e.db.__exit__(None, None, None),
+    "DB.__len__": lambda e: len(e.db),
+    "DB.__bool__": lambda e: bool(e.db),
+    "DB.__iter__": lambda e: iter(e.db),
+    "DB.__reversed__": lambda e: reversed(e.db),
+    "DB.__eq__": lambda e: e.db == {},
+    "DB.__ne__": lambda e: e.db != {},
+    "DB.__repr__": lambda e: repr(e.db),
+    "DB._repr_html_": lambda e: e.db._repr_html_(),
+    "Snapshot.get": lambda e: e.snapshot.get(b"k00001"),
+    "Snapshot.get_many": lambda e: e.snapshot.get_many([b"k00001"]),
+    "Snapshot.get_view": lambda e: e.snapshot.get_view(b"k00001"),
+    "Snapshot.__getitem__": lambda e: e.snapshot[b"k00001"],
+    "Snapshot.__contains__": lambda e: b"k00001" in e.snapshot,
+    "Snapshot.__len__": lambda e: len(e.snapshot),
+    "Snapshot.__bool__": lambda e: bool(e.snapshot),
+    "Snapshot.__iter__": lambda e: iter(e.snapshot),
+    "Snapshot.__reversed__": lambda e: reversed(e.snapshot),
+    "Snapshot.__eq__": lambda e: e.snapshot == {},
+    "Snapshot.__ne__": lambda e: e.snapshot != {},
+    "Snapshot.__repr__": lambda e: repr(e.snapshot),
+    "Snapshot.close": lambda e: e.closed.close(),
+    "Snapshot.__exit__": lambda e: e.closed.__exit__(None, None, None),
+    "Batch.__exit__": lambda e: e.db.batch().__exit__(None, None, None),
+    "View.__iter__": lambda e: iter(e.view),
+    "View.__reversed__": lambda e: reversed(e.view),
+    "View.__len__": lambda e: len(e.view),
+    "View.__bool__": lambda e: bool(e.view),
+    "View.__contains__": lambda e: (b"k00001", b"v") in e.view,
+    "View.__contains__, by a walk": lambda e: b"missing" in e.keys,
+    "View.__repr__": lambda e: repr(e.view),
+    "ViewIterator.__next__": lambda e: list(e.db.values(limit=2)),
+    "ViewIterator.__next__, without a copy": lambda e: list(e.db.items(limit=2, zero_copy=True)),
+    "ViewIterator.seek": lambda e: e.iterator.seek(b"k00050"),
+    "open": lambda e: kvs.open(in_memory=True),
+    "open, on disk": lambda e: kvs.open(e.path, read_only=True).close(),
+    "repair": lambda e: e.repair(),
+    "load": lambda e: kvs.load(e.db, {b"k00001": b"v"}, progress=False),
+}
+
+# What does not reach the engine: it reads or sets what the object itself has, or makes another object.
+WITHOUT = {
+    "DB": {"__enter__", "__reduce__", "__hash__", "batch", "closed", "items", "keys", "path", "values"},
+    "Snapshot": {"__enter__", "__reduce__", "__hash__", "closed", "items", "keys", "values"},
+    "Batch": {"__enter__", "__reduce__", "__repr__", "__setitem__", "__delitem__", "__len__", "delete", "delete_range", "put"},
+    "View": {"__class_getitem__"},
+    "ViewIterator": {"__class_getitem__", "__iter__"},
+    "Pinned": {"__len__"},
 }
 
 
 @pytest.mark.usefixtures("never_switch")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_every_call_releases_the_gil(call: Callable[[kvs.DB, kvs.Snapshot], object]) -> None:
-    with kvs.open(in_memory=True) as db:
-        db.put_many((b"k%05d" % n, b"v" * 100) for n in range(100))
-        with db.snapshot() as snapshot:
-            assert lets_others_run(lambda: call(db, snapshot))
+def test_every_call_releases_the_gil(path: Path, call: Callable[[Everything], object]) -> None:
+    everything = Everything(path)
+    assert lets_others_run(lambda: call(everything))
+    everything.close()
+
+
+def test_every_call_is_in_the_test_above() -> None:
+    named = {name.split(",")[0] for name in CALLS}
+    # In a comparison Python fills in what is missing; the others are every object's.
+    usual = {"__doc__", "__module__", "__new__", "__weakref__", "__getstate__", "__lt__", "__le__", "__gt__", "__ge__"}
+    for class_ in kvs.DB, kvs.Snapshot, kvs.Batch, kvs.View, kvs.ViewIterator, _kvs.Pinned:
+        for member in set(vars(class_)) - usual:
+            assert (member in WITHOUT[class_.__name__]) != (f"{class_.__name__}.{member}" in named), (class_, member)
+    functions = {name for name in kvs.__all__ if inspect.isroutine(getattr(kvs, name))}
+    # One is asyncio's and uses threads, the other opens with `open`.
+    assert functions - {"aio", "dbm_open"} == {name for name in named if "." not in name}
 
 
 @pytest.mark.usefixtures("never_switch")
