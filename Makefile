@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench bench-gil bench-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test lint bench bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -49,6 +49,10 @@ bench-python:
 # How much of the GIL is left beside the engine's calls; with the wheel that python/tests/run.sh has installed.
 bench-gil:
 	target/python/venv-*/bin/python python/bench/gil.py
+
+# Instructions of the calls of the Python package, by valgrind; with the same wheel.
+instructions-python:
+	target/python/venv-*/bin/python python/bench/instructions.py
 
 # kvs beside other stores, up to 85 minutes: writes docs/performance. PRESET=large: ten million keys. Keep the machine quiet.
 PRESET ?= default

@@ -299,6 +299,3 @@ def test_interrupt(path: Path, call: str) -> None:
         assert isinstance(error, InterruptedError) and isinstance(error, OSError) and error.errno is None
         getattr(db, call)()
         assert db == pairs
-    with pytest.raises(kvs.ClosedError):
-        db.flush()
-    db.interrupt()

@@ -214,6 +214,7 @@ CALLS: dict[str, Callable[[kvs.DB], object]] = {
     "compact": lambda db: db.compact(),
     "stats": lambda db: db.stats(),
     "verify": lambda db: db.verify(),
+    "interrupt": lambda db: db.interrupt(),
     "enter": lambda db: db.__enter__(),
 }
 

@@ -164,8 +164,8 @@ def test_every_call_releases_the_gil(path: Path, call: Callable[[Everything], ob
 
 def test_every_call_is_in_the_test_above() -> None:
     named = {name.split(",")[0] for name in CALLS}
-    # In a comparison Python fills in what is missing; the others are every object's.
-    usual = {"__doc__", "__module__", "__new__", "__weakref__", "__getstate__", "__lt__", "__le__", "__gt__", "__ge__"}
+    # In a comparison Python fills in what is missing; the others are every object's, or pickle's.
+    usual = {"__doc__", "__module__", "__new__", "__weakref__", "__slotnames__", "__getstate__", "__lt__", "__le__", "__gt__", "__ge__"}
     for class_ in kvs.DB, kvs.Snapshot, kvs.Batch, kvs.View, kvs.ViewIterator, _kvs.Pinned:
         for member in set(vars(class_)) - usual:
             assert (member in WITHOUT[class_.__name__]) != (f"{class_.__name__}.{member}" in named), (class_, member)

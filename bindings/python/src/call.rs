@@ -37,9 +37,9 @@ fn panicked(payload: &(dyn Any + Send)) -> PyErr {
 
 /// Runs an engine call that may take minutes, and answers Ctrl-C meanwhile.
 ///
-/// The call runs in a thread of its own, which knows nothing of Python, and this one looks at signals until it has ended. If a handler raises,
-/// the call is told to give up (`stop`), and what the handler raised goes on its way when it has: nothing runs on in the background. A call
-/// that may have been told before it had begun is told again.
+/// The call runs in a thread of its own, which knows nothing of Python, and this one looks at signals until it has ended. If a
+/// handler raises, the call is told to give up (`stop`), and what the handler raised goes on its way when it has: nothing runs on
+/// in the background. A call that may have been told before it had begun is told again.
 pub fn interruptible<T: Send>(
     py: Python<'_>,
     stop: impl Fn() + Sync,

@@ -37,8 +37,8 @@ pub struct Db {
     /// Makes calls that read and then write happen one at a time. Taken without the GIL only: a holder may be waiting
     /// for the disk.
     read_then_write: Mutex<()>,
-    /// How often the program itself has called `interrupt`. The engine is interrupted by Ctrl-C too, and then only the call in the main
-    /// thread is meant.
+    /// How often the program itself has called `interrupt`. The engine is interrupted by Ctrl-C too, and then only the call in
+    /// the main thread is meant.
     interrupts: AtomicU64,
 }
 
@@ -107,8 +107,8 @@ impl Db {
         call::interruptible(py, stop, || self.undisturbed(|| stopped.load(Ordering::Relaxed), || call(engine)))
     }
 
-    /// Does `call` again when it was interrupted although that was meant for another one: by Ctrl-C, while the main thread was in another call on
-    /// this store. What is interrupted has not happened.
+    /// Does `call` again when it was interrupted although that was meant for another one: by Ctrl-C, while the main thread was in
+    /// another call on this store. What is interrupted has not happened.
     fn undisturbed<T>(&self, is_meant: impl Fn() -> bool, call: impl Fn() -> engine::Result<T>) -> engine::Result<T> {
         let before = self.interrupts.load(Ordering::Relaxed);
         loop {
@@ -195,8 +195,9 @@ impl Db {
 
     /// The value of key as a read-only memoryview of where it lies, without a copy; KeyError if there is none.
     ///
-    /// It stays valid and unchanged whatever happens to the key and to the store, close included, until it is released: by leaving
-    /// the with block, by release(), or with its last reference. Until then it keeps the file that it lies in, so do not keep many.
+    /// It stays valid and unchanged whatever happens to the key and to the store, close included, until it is released: by
+    /// leaving the with block, by release(), or with its last reference. Until then it keeps the file that it lies in, so do not
+    /// keep many.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db[b"k"] = b"a long value"
@@ -337,7 +338,8 @@ impl Db {
         }
     }
 
-    /// put_many under the name that a dict has for it, with the errors that a dict has. Names of keywords are text, so none is a key.
+    /// put_many under the name that a dict has for it, with the errors that a dict has. Names of keywords are text, so none is a
+    /// key.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.update({b"a": b"1"})
@@ -392,8 +394,8 @@ impl Db {
 
     /// The pairs in key order: a lazy view that can be iterated over again and again.
     ///
-    /// Of the keys that begin with prefix and lie between start (included) and stop (excluded); reverse=True begins
-    /// with the last; at most limit. zero_copy=True gives the values as memoryviews, each as get_view does: it holds what it shows until
+    /// Of the keys that begin with prefix and lie between start (included) and stop (excluded); reverse=True begins with the
+    /// last; at most limit. zero_copy=True gives the values as memoryviews, each as get_view does: it holds what it shows until
     /// it is released, so do not keep many.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
@@ -578,15 +580,17 @@ impl Db {
         Ok(answer)
     }
 
-    /// Ends what runs on the store now, in other threads, and takes long or waits: verify, compact, flush, and writes that wait for room.
+    /// Ends what runs on the store now, in other threads, and takes long or waits: verify, compact, flush, and writes that wait
+    /// for room.
     ///
-    /// They raise InterruptedError as soon as they notice. Such a write has not happened; what compact has done by then stays done. What begins
-    /// later is not concerned. Ctrl-C does the same, for the call that the main thread is in.
+    /// They raise InterruptedError as soon as they notice. Such a write has not happened; what compact has done by then stays
+    /// done. What begins later is not concerned. Ctrl-C does the same, for the call that the main thread is in.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.interrupt()      # Nothing was under way.
     /// ...     db.flush()
     fn interrupt(&self, py: Python<'_>) -> PyResult<()> {
+        self.open_check()?;
         let engine = self.engine()?;
         self.interrupts.fetch_add(1, Ordering::Relaxed);
         // With the fence in `undisturbed`: who sees the interrupt sees the number.

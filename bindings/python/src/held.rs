@@ -20,12 +20,35 @@
 #![expect(unsafe_code, reason = "memory is put at addresses that memoryviews already have")]
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Values that are held, by address and length; how often.
-static HELD: Mutex<Option<HashMap<(usize, usize), usize>>> = Mutex::new(None);
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
 /// Between the steps around a fork: address and bytes of each.
 static SAVED: Mutex<Vec<(usize, Vec<u8>)>> = Mutex::new(Vec::new());
+
+type Held = HashMap<(usize, usize), usize, BuildHasherDefault<Mixer>>;
+
+/// Hashes addresses and lengths, which nobody chooses to do harm: the standard hasher was the dearest part of a view.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        // An odd number whose bits are as good as random: 2^64 divided by the golden ratio.
+        self.0 = (self.0.rotate_left(32) ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table looks at the lowest bits, and the highest are mixed best.
+        self.0 ^ (self.0 >> 32)
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,12 +1,13 @@
 //! An environment in which a repair can be told to give up.
 //!
-//! A store ends its calls by itself when it is interrupted, but a repair belongs to no store that the caller has. What it does go through is its
-//! environment: once a [`Stop`] is pulled, this one refuses to read, to create and to make durable.
+//! A store ends its calls by itself when it is interrupted, but a repair belongs to no store that the caller has. What it does go
+//! through is its environment: once a [`Stop`] is pulled, this one refuses to read, to create and to make durable.
 //!
-//! 1. What a repair reads of a damaged store may be unreadable: it goes on without. So pulling alone does not end it, it only has it run out of
-//!    things to read, in no time.
-//! 2. But before it says that a new store is whole it opens that store's files again and verifies them. That is refused too, so a repair that was
-//!    told in time ends with an error, and clears away what it has written; listing and removing files is allowed for that.
+//! 1. What a repair reads of a damaged store may be unreadable: it goes on without. So pulling alone does not end it, it only has
+//!    it run out of things to read, in no time.
+//! 2. But before it says that a new store is whole it opens that store's files again and verifies them. That is refused too, so a
+//!    repair that was told in time ends with an error, and clears away what it has written; listing and removing files is allowed
+//!    for that.
 //! 3. Told later, it has nothing more to read, and what it has made is right.
 
 use std::ffi::OsString;

@@ -3,10 +3,11 @@
 //! An iterator crosses into the engine once for 64 to 1024 entries (or about 64 KiB), without the GIL, and hands
 //! them out without another crossing:
 //!
-//! 1. A small entry is copied into a buffer when it is read, a large one is pinned ([`Ready`]). Copying twice what fits into a few cache lines costs
-//!    less than pinning and unpinning it: a third of all instructions of an iteration over values of 100 bytes.
-//! 2. `__next__` takes one entry under the lock. Of a small one it makes `bytes` there and then: they are not tracked by the garbage collector. It
-//!    lets go of the lock before it makes anything else, since that can run the collector, and the collector can call this iterator again.
+//! 1. A small entry is copied into a buffer when it is read, a large one is pinned ([`Ready`]). Copying twice what fits into a
+//!    few cache lines costs less than pinning and unpinning it (`docs/decisions/0015-python-copies.md`).
+//! 2. `__next__` takes one entry under the lock. Of a small one it makes `bytes` there and then: they are not tracked by the
+//!    garbage collector. It lets go of the lock before it makes anything else, since that can run the collector, and the
+//!    collector can call this iterator again.
 //! 3. If the queue is empty it looks at signals (`list(view)` has no other chance to), locks, and fills it.
 //! 4. An error in the middle of a filling is kept until what came before it is handed out; then it is final.
 //! 5. `seek` throws away what was read ahead and moves the engine's iterator, which therefore is let go of only when the end was
@@ -233,8 +234,8 @@ struct Walk {
 /// Entries that were read and not handed out yet, in order.
 #[derive(Default)]
 struct Ready {
-    /// Bytes of key and value, or of what there is of them, for each entry; [`PINNED`](Ready::PINNED) for those that are in `pinned`. The
-    /// first `taken` are gone.
+    /// Bytes of key and value, or of what there is of them, for each entry; [`PINNED`](Ready::PINNED) for those that are in
+    /// `pinned`. The first `taken` are gone.
     lengths: Vec<(u32, u32)>,
     taken: usize,
     /// The bytes of the small ones, one after the other. The first `used` are gone.
@@ -428,9 +429,9 @@ impl ViewIterator {
 
     /// Moves to the first entry whose key is at least key; with reverse=True, to the first from the end whose key is at most key.
     ///
-    /// Forwards or backwards, inside the range of the view and in the state of the store that the iteration began with. Entries that
-    /// are skipped do not count for limit. Returns whether there is an entry; next() gives it. After StopIteration an iterator has
-    /// let go of the store: InvalidArgument.
+    /// Forwards or backwards, inside the range of the view and in the state of the store that the iteration began with. Entries
+    /// that are skipped do not count for limit. Returns whether there is an entry; next() gives it. After StopIteration an
+    /// iterator has let go of the store: InvalidArgument.
     ///
     /// >>> with kvs.open(in_memory=True) as db:
     /// ...     db.put_many((b"%02d" % n, b"") for n in range(50))
