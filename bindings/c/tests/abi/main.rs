@@ -9,6 +9,7 @@
 )]
 
 mod build;
+mod examples;
 mod header;
 mod install;
 mod matrix;

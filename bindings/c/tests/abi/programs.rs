@@ -36,6 +36,12 @@ pub fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
     std::fs::create_dir_all(&data).expect("a directory for the program");
     // The child of a fork leaks what its parent made, and a payload that panics twice is leaked: that is the promise.
     let leaks = ["fork", "panics", "matrix"].iter().any(|name| directory.ends_with(name));
+    let output = run(watched(program, leaks).arg(data).args(arguments));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A program to be run with the library, under valgrind if that is wanted. `leaks`: it does so, and is allowed to.
+pub fn watched(program: &Path, leaks: bool) -> Command {
     let mut command = if std::env::var_os("KVS_VALGRIND").is_some() {
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["-q", "--error-exitcode=99", "--errors-for-leak-kinds=definite"]);
@@ -49,8 +55,7 @@ pub fn run_in(directory: &Path, program: &Path, arguments: &[&str]) -> String {
     if leaks {
         command.env("ASAN_OPTIONS", "detect_leaks=0");
     }
-    let output = run(command.arg(data).args(arguments));
-    String::from_utf8(output.stdout).expect("UTF-8")
+    command
 }
 
 fn run_test(name: &str, arguments: &[&str]) {
