@@ -1,4 +1,4 @@
-/* What the test programs share: a check that says where it failed, and short forms for keys. */
+/* What the test programs share: a check that says where it failed, short forms for keys, and how often to repeat things. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -27,6 +27,13 @@
 
 /* The bytes and the length of a string literal. */
 #define S(text) (const uint8_t *)(text), sizeof(text) - 1
+
+/* As many as that, or as much of it as KVS_REPEAT_PERCENT says: for valgrind, in which everything takes 50 times as long. */
+static inline int times(int count) {
+    const char *percent = getenv("KVS_REPEAT_PERCENT");
+    int scaled = percent ? (int)((double)count * atof(percent) / 100) : count;
+    return scaled < 1 ? 1 : scaled;
+}
 
 static inline kvs_db *open_memory(void) {
     kvs_options *options;

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
+#include "hang.h"
 
 static kvs_db *db;
 static kvs_iter *iter;
@@ -13,6 +14,11 @@ static kvs_batch *batch;
 static kvs_options *options;
 static kvs_error *error;
 static volatile int stop;
+
+/* One run in 8,000 hung here, and 2 forks of 70 while four threads wrote to the parent's database: a backtrace of such a child ends in
+   parking_lot_core's grow_hashtable, which waits for the lock of a bucket that a thread of the parent held when it was forked. The child's own
+   database has new locks, but all locks of a process share that table. No handler of ours can wait for it or make a new one; README.md says
+   what a user can do. */
 
 /* Keeps the locks of the iterator and the batch busy, so that some forks happen while they are held. */
 static void *busy(void *argument) {
@@ -77,13 +83,12 @@ int main(int argc, char **argv) {
     iter = iterate(db);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, busy, NULL) == 0);
-    for (int number = 0; number < 20; number++) {
+    for (int number = 0; number < times(20); number++) {
         fflush(NULL);
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {
-            /* A hang is a failure, too. */
-            alarm(60);
+            within(60, "a child");
             child(argv[1], number);
             if (number % 2) exit(0);
             _exit(0);

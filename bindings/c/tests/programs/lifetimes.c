@@ -70,32 +70,74 @@ static void after_close(void) {
     kvs_batch_free(batch);
 }
 
-/* Six orders of freeing a database, a snapshot and an iterator. Those that are left work; the last one closes, which
-   the lock on the directory shows. */
-static void any_order(const char *directory) {
-    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-    char path[4096];
-    snprintf(path, sizeof path, "%s/orders", directory);
-    for (int order = 0; order < 6; order++) {
-        kvs_db *db;
-        kvs_snapshot *snapshot;
-        EXPECT(KVS_OK, kvs_open(path, NULL, &db, NULL));
-        EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
-        EXPECT(KVS_OK, kvs_snapshot_new(db, &snapshot, NULL));
-        kvs_iter *iter = iterate(db);
-        int live[3] = {1, 1, 1};
-        for (int step = 0; step < 3; step++) {
-            switch (orders[order][step]) {
-                case 0: kvs_free_db(db); break;
-                case 1: kvs_snapshot_free(snapshot); break;
-                default: kvs_iter_free(iter); break;
-            }
-            live[orders[order][step]] = 0;
-            EXPECT(live[0] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_contains(db, NULL, S("key"), NULL));
-            EXPECT(live[1] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_contains(NULL, snapshot, S("key"), NULL));
-            EXPECT(live[2] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_iter_first(iter, NULL));
+/* What is freed, in some order, and perhaps closed in between. */
+enum { DB, SNAPSHOT, ITER, BATCH, PIN, OBJECTS, CLOSE = OBJECTS, STEPS };
+
+/* Makes one of each in a database at `path`, or in memory if that is NULL, and does the steps. After each, every object answers as promised:
+   what is live works, until the database is closed; what is not is BAD_HANDLE; and a pin is readable whatever became of the rest. */
+static void in_order(const char *path, const int *steps, int count) {
+    kvs_db *db;
+    kvs_snapshot *snapshot;
+    kvs_batch *batch;
+    kvs_pin *pin;
+    const uint8_t *value, *at;
+    size_t length;
+    if (path) EXPECT(KVS_OK, kvs_open(path, NULL, &db, NULL));
+    else db = open_memory();
+    EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
+    EXPECT(KVS_OK, kvs_snapshot_new(db, &snapshot, NULL));
+    kvs_iter *iter = iterate(db);
+    EXPECT(KVS_OK, kvs_batch_new(&batch));
+    EXPECT(KVS_OK, kvs_batch_put(batch, S("key"), S("other")));
+    EXPECT(KVS_OK, kvs_get_pinned(db, NULL, S("key"), &pin, &value, &length, NULL));
+    int live[OBJECTS] = {1, 1, 1, 1, 1}, closed = 0;
+    for (int step = 0; step < count; step++) {
+        switch (steps[step]) {
+            case DB: kvs_free_db(db); break;
+            case SNAPSHOT: kvs_snapshot_free(snapshot); break;
+            case ITER: kvs_iter_free(iter); break;
+            case BATCH: kvs_batch_free(batch); break;
+            case PIN: kvs_pin_free(pin); break;
+            default:
+                EXPECT(live[DB] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_close(db, NULL));
+                closed = live[DB];
         }
+        if (steps[step] < OBJECTS) live[steps[step]] = 0;
+        const kvs_status open = closed ? KVS_E_CLOSED : KVS_OK;
+        EXPECT(live[DB] ? open : KVS_E_BAD_HANDLE, kvs_contains(db, NULL, S("key"), NULL));
+        EXPECT(live[DB] && live[BATCH] ? open : KVS_E_BAD_HANDLE, kvs_write(db, batch, 0, NULL));
+        EXPECT(live[SNAPSHOT] ? open : KVS_E_BAD_HANDLE, kvs_contains(NULL, snapshot, S("key"), NULL));
+        EXPECT(live[ITER] ? open : KVS_E_BAD_HANDLE, kvs_iter_first(iter, NULL));
+        CHECK(kvs_batch_count(batch) == (live[BATCH] ? 1 : 0));
+        EXPECT(live[PIN] ? KVS_OK : KVS_E_BAD_HANDLE, kvs_pin_data(pin, &at, &length));
+        if (live[PIN]) CHECK(at == value && length == 5 && memcmp(value, "value", 5) == 0);
     }
+}
+
+/* Every order of the numbers from `done` on; how many those are. */
+static int permute(const char *path, int *steps, int done, int count) {
+    if (done == count) {
+        in_order(path, steps, count);
+        return 1;
+    }
+    int orders = 0;
+    for (int i = done; i < count; i++) {
+        int first = steps[i];
+        steps[i] = steps[done], steps[done] = first;
+        orders += permute(path, steps, done + 1, count);
+        steps[done] = steps[i], steps[i] = first;
+    }
+    return orders;
+}
+
+/* Every order of freeing five objects; that the last one closes is shown by the lock on the directory, which the next order takes. And every
+   order of that and a close. */
+static void any_order(const char *directory) {
+    char path[4096];
+    int steps[STEPS] = {DB, SNAPSHOT, ITER, BATCH, PIN, CLOSE};
+    snprintf(path, sizeof path, "%s/orders", directory);
+    CHECK(permute(path, steps, 0, OBJECTS) == 120);
+    CHECK(permute(NULL, steps, 0, STEPS) == 720);
 }
 
 static void another_database(void) {
@@ -119,7 +161,7 @@ static void random_handles(void) {
     uint64_t state = 88172645463325252u;
     const uint8_t *p;
     size_t n;
-    for (int round = 0; round < 1000000; round++) {
+    for (int round = 0; round < times(1000000); round++) {
         state ^= state << 13, state ^= state >> 7, state ^= state << 17;
         uintptr_t value = (uintptr_t)state;
         if (round % 2) value = live[round / 2 % 3] ^ (uintptr_t)1 << state % 64;

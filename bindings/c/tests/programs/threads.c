@@ -1,11 +1,13 @@
-/* Eight threads read and iterate while the database is closed, and freed, under them; iterators and batches that
+/* Sixteen threads read and iterate while the database is closed, and freed, under them; iterators and batches that
    threads fight for. Every answer is one of those promised. The database is on disk and opened again each round: when the last
    handle is freed the lock must be free, too, even if readers held up the reclaiming of memory. argv[1]: an empty directory. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include "check.h"
 
-enum { THREADS = 8, ROUNDS = 40 };
+enum { THREADS = 16 };
+
+static int rounds;
 
 static kvs_db *volatile current;
 static kvs_iter *contested;
@@ -17,7 +19,7 @@ static int ended(kvs_status status) { return status == KVS_E_CLOSED || status ==
 
 static void *reader(void *argument) {
     int number = (int)(intptr_t)argument;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         pthread_barrier_wait(&start);
         kvs_db *db = current;
         uint8_t buffer[16];
@@ -50,7 +52,7 @@ static void *reader(void *argument) {
 static void *fighter(void *argument) {
     (void)argument;
     int concurrent = 0;
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < times(100000); i++) {
         kvs_status status = kvs_iter_first(contested, NULL);
         CHECK(status == KVS_OK || status == KVS_E_CONCURRENT);
         concurrent += status == KVS_E_CONCURRENT;
@@ -100,10 +102,11 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     char path[4096];
     snprintf(path, sizeof path, "%s/threads", argv[1]);
+    rounds = times(40);
     pthread_t threads[THREADS];
     pthread_barrier_init(&start, NULL, THREADS + 1);
     for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, reader, (void *)(intptr_t)i) == 0);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         kvs_db *db;
         EXPECT(KVS_OK, kvs_open(path, NULL, &db, NULL));
         EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
@@ -121,7 +124,7 @@ int main(int argc, char **argv) {
     EXPECT(KVS_OK, kvs_put(db, S("key"), S("value"), 0, NULL));
     EXPECT(KVS_OK, kvs_batch_new(&batch));
     contested = iterate(db);
-    for (int attempt = 0; attempt < 20 && !told_concurrent; attempt++) {
+    for (int attempt = 0; attempt < 1000 && !told_concurrent; attempt++) {
         for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, fighter, NULL) == 0);
         for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     }
