@@ -8,13 +8,16 @@
 //!    C5) that each SAFETY line refers to.
 //!
 //! The modules in the order of the header: status, error, options, db, pin, results, stats, repair, batch, snapshot, iter. Then what they stand
-//! on: boundary, objects, cell, fork, fault.
+//! on: boundary, objects, cell, fork, fault. `calls` are tests.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a handle is a 64-bit value inside a pointer: kvs's C ABI needs a 64-bit target");
 
 mod batch;
 mod boundary;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails stops")]
+mod calls;
 mod cell;
 mod db;
 mod error;
