@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test lint bench bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test memcheck lint bench bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -17,6 +17,10 @@ test:
 	sh bindings/ctypes/tests/run.sh --quiet
 	$(MAKE) loom
 	sh python/tests/run.sh -q
+
+# The C programs under valgrind, with the library as it is shipped but for the hooks that make it panic. Everything is repeated less often.
+memcheck:
+	KVS_PROFILE=release KVS_VALGRIND=1 KVS_REPEAT_PERCENT=2 KVS_RANDOM_HANDLES=2000 $(CARGO) test -p kvs-c --test abi -- programs matrix examples
 
 # The Python wheel and source distribution, held to what an index and a user ask of them.
 wheel:

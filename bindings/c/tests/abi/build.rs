@@ -21,7 +21,13 @@ pub fn library() -> &'static Path {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.current_dir(package()).args(["build", "--lib", "--offline", "--message-format=json-render-diagnostics"]);
         // The profile of this very test, so that the engine is not compiled a second time.
-        cargo.args(if cfg!(debug_assertions) { ["--profile", "test"] } else { ["--profile", "release"] });
+        // With `KVS_PROFILE=release`: the library as it is shipped, but for the hooks of src/fault.rs, which the tests want.
+        let shipped = std::env::var("KVS_PROFILE").is_ok_and(|profile| profile == "release");
+        let release = shipped || !cfg!(debug_assertions);
+        cargo.args(["--profile", if release { "release" } else { "test" }]);
+        if shipped || cfg!(feature = "fault-injection") {
+            cargo.args(["--features", "fault-injection"]);
+        }
         // `target/x86_64-.../debug/deps/abi-...`: built for a named target, as sanitizers need it.
         let test = std::env::current_exe().expect("the path of this test");
         let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps");

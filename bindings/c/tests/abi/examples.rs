@@ -117,12 +117,15 @@ fn wordcount_counts_right_in_bounded_memory() {
     for _ in 0..size {
         let number = random(&mut state);
         // A third of the words are few, the others hardly ever come twice.
-        let word =
-            if number % 3 == 0 { format!("few{}", number % 97) } else { format!("rare-{:x}", number % (2 * size)) };
+        let word = if number.is_multiple_of(3) {
+            format!("few{}", number % 97)
+        } else {
+            format!("rare-{:x}", number % (2 * size))
+        };
         for part in word.split('-') {
             *model.entry(part.to_owned()).or_insert(0u64) += 1;
         }
-        let _ = write!(input, "{word}{}", if number % 5 == 0 { '\n' } else { ' ' });
+        let _ = write!(input, "{word}{}", if number.is_multiple_of(5) { '\n' } else { ' ' });
     }
     let under_valgrind = std::env::var_os("KVS_VALGRIND").is_some();
     std::fs::write(example.directory.join("words"), &input).expect("write a file");
