@@ -45,6 +45,7 @@ bench:
 # What the hot paths cost in instructions, against what is known: the same on every machine. Needs valgrind.
 instructions:
 	$(CARGO) bench --bench instructions
+	$(CARGO) test --release -p kvs-c --test abi -- --ignored --nocapture doors_cost_little
 
 # The Python package against its peers: a table of ratios, and a picture for docs.
 bench-python:

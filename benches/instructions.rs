@@ -28,9 +28,13 @@ const CHILD: &str = "KVS_BENCH_INSTRUCTIONS_CHILD";
 
 type Row = (&'static str, fn(&Db));
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     ("put, a new key", |db| measured(|| new_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, an overwrite", |db| measured(|| old_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
+    ("put, a hot key", |db| {
+        let hot = key(7);
+        measured(|| (0..OPERATIONS).for_each(|_| db.put(hot, VALUE).unwrap()));
+    }),
     ("put, one of a batch of 100", |db| {
         measured(|| {
             for first in new_keys().step_by(100) {
@@ -44,6 +48,10 @@ const ROWS: [Row; 13] = [
     ("get into a buffer, of the log", |db| {
         let mut buffer = Vec::with_capacity(VALUE.len());
         measured(|| old_keys().for_each(|i| assert!(db.get_into(key(i), &mut buffer).unwrap())));
+    }),
+    ("get into a buffer, a hot key", |db| {
+        let (hot, mut buffer) = (key(7), Vec::with_capacity(VALUE.len()));
+        measured(|| (0..OPERATIONS).for_each(|_| assert!(db.get_into(hot, &mut buffer).unwrap())));
     }),
     ("get pinned, of the log", get_pinned),
     ("get pinned, of a table", |db| {

@@ -137,6 +137,21 @@ impl Db {
         get_into(&self.0, key.as_ref(), buffer, None)
     }
 
+    /// Calls `look` with the value of `key`, where it lies: no copy, and nothing to hold on to it with. `None` if there is none.
+    ///
+    /// For a short look: as long as it takes, what others overwrite is not given back. It must not write to the store, which may have
+    /// to wait for just that.
+    ///
+    /// ```
+    /// # let db = kvs::Db::in_memory(Default::default())?;
+    /// db.put("k", "value")?;
+    /// assert_eq!(db.get_with("k", <[u8]>::len)?, Some(5));
+    /// # Ok::<(), kvs::Error>(())
+    /// ```
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.0.core().get(key.as_ref(), None, |located| look(located.value()))
+    }
+
     /// A copy of the value of `key`.
     pub fn get_owned(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         self.0.core().get(key.as_ref(), None, |located| located.value().to_vec())
@@ -292,6 +307,11 @@ impl Snapshot {
     /// As [`Db::get_into`].
     pub fn get_into(&self, key: impl AsRef<[u8]>, buffer: &mut Vec<u8>) -> Result<bool> {
         get_into(self.0.handle(), key.as_ref(), buffer, Some(self.0.seq()))
+    }
+
+    /// As [`Db::get_with`].
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.0.handle().core().get(key.as_ref(), Some(self.0.seq()), |located| look(located.value()))
     }
 
     /// As [`Db::get_owned`].

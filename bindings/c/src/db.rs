@@ -235,17 +235,23 @@ pub unsafe extern "C" fn kvs_get_into(
             return Err(Fail::Here(KVS_E_INVALID, "buffer", "is NULL, but its capacity is not 0"));
         }
         read(db, snapshot, |source| {
-            let Some(value) = source.get(key)? else { return Ok(KVS_NOT_FOUND) };
-            out_len.set(value.len());
-            if value.len() > capacity {
-                return Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed"));
+            let fits = source.get_with(key, |value| {
+                out_len.set(value.len());
+                if value.len() > capacity {
+                    return false;
+                }
+                if let Some(buffer) = NonNull::new(buffer) {
+                    // SAFETY: by C2 the buffer is writable for `capacity` bytes, which the value does not exceed. It does not
+                    // overlap the value, which lies in memory of the engine that the caller has only read-only pointers into.
+                    unsafe { buffer.as_ptr().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
+                }
+                true
+            });
+            match fits? {
+                Some(true) => Ok(KVS_OK),
+                Some(false) => Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed")),
+                None => Ok(KVS_NOT_FOUND),
             }
-            if let Some(buffer) = NonNull::new(buffer) {
-                // SAFETY: by C2 the buffer is writable for `capacity` bytes, which the value does not exceed. It does not
-                // overlap the value, which lies in memory of the engine that the caller has only read-only pointers into.
-                unsafe { buffer.as_ptr().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
-            }
-            Ok(KVS_OK)
         })
     })
 }

@@ -138,6 +138,15 @@ impl Source<'_> {
         }
     }
 
+    /// Calls `look` with the value where it lies.
+    #[inline]
+    pub fn get_with<R>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> engine::Result<Option<R>> {
+        match self {
+            Source::Live(core) => core.db.get_with(key, look),
+            Source::At(body) => body.snapshot.get_with(key, look),
+        }
+    }
+
     /// The same beyond the look-up: for a read that takes long.
     pub fn held(&self) -> Held {
         match self {

@@ -28,7 +28,8 @@ fn doors_cost_little() {
     compile.arg("-O2").args(STRICT).arg("-I").arg(include());
     compile.arg(package().join("tests/programs/doors.c")).arg("-L").arg(library()).arg("-lkvs");
     run(compile.arg("-o").arg(&program));
-    let known = std::fs::read_to_string(package().join("../../benches/instructions.txt")).expect("what Rust's rows cost");
+    let known =
+        std::fs::read_to_string(package().join("../../benches/instructions.txt")).expect("what Rust's rows cost");
     let mut too_many = 0;
     println!("{:<40} {:>8} {:>8} {:>8} {:>8}", "instructions an operation", "C", "Rust", "more", "may be");
     for (row, name, may_be) in DOORS {

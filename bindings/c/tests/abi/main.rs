@@ -12,6 +12,7 @@ mod build;
 mod examples;
 mod header;
 mod install;
+mod instructions;
 mod matrix;
 mod programs;
 mod scripts;
