@@ -95,10 +95,12 @@ fn puts_in_a_row(path: &Path, puts: u64) {
     );
     let stats = db.stats();
     println!(
-        "{} flushes, {} merges, {} runs; writers waited {} times, {:.1} s",
+        "{} flushes, {} steps of merges, {} runs; {} tables written over, {} MiB kept; writers waited {} times, {:.1} s",
         stats.flushes,
-        stats.merges,
+        stats.merge_steps,
         stats.runs,
+        stats.tables_written_over,
+        stats.old_table_bytes >> 20,
         stats.stalls,
         stats.stall_nanos as f64 / 1e9
     );

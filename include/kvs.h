@@ -404,6 +404,10 @@ typedef struct {
      */
     uint64_t merge_steps;
     /**
+     * Tables that were written over the file of an earlier one.
+     */
+    uint64_t tables_written_over;
+    /**
      * Writes that had to wait for a flush.
      */
     uint64_t stalls;
@@ -504,6 +508,10 @@ typedef struct {
      * Bytes of those.
      */
     uint64_t leaving_bytes;
+    /**
+     * Bytes of files that were tables and are kept to be written over.
+     */
+    uint64_t old_table_bytes;
     /**
      * Bytes of the file that keeps room for deletes, flushes and merges on a full disk.
      */

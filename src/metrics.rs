@@ -52,6 +52,8 @@ stats! {
     merges,
     /// Steps of merges: one table each.
     merge_steps,
+    /// Tables that were written over the file of an earlier one.
+    tables_written_over,
     /// Writes that had to wait for a flush.
     stalls,
     /// How long they waited, in nanoseconds.
@@ -103,6 +105,8 @@ stats! {
     leaving_files,
     /// Bytes of those.
     leaving_bytes,
+    /// Bytes of files that were tables and are kept to be written over.
+    old_table_bytes,
     /// Bytes of the file that keeps room for deletes, flushes and merges on a full disk.
     reserve_bytes,
     /// Anonymous memory of the point index, in bytes.

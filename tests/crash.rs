@@ -70,6 +70,9 @@ struct Met {
     refills: u64,
     /// Images of work that was cut off when it had refilled a segment.
     after_refills: u64,
+    written_over: u64,
+    /// Images of work that was cut off when a table had been written over another's file.
+    after_written_over: u64,
 }
 
 fn crash(seed: u64, backend: LogBackend, images: u64) {
@@ -81,6 +84,7 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
         met.flushes += whole.flushes;
         met.merge_steps += whole.merge_steps;
         met.refills += whole.refills;
+        met.written_over += whole.written_over;
         let (syncs, edges, ops) = (whole.sim.sync_points(), whole.edges, whole.sim.ops());
         for _ in 0..CUTS {
             let near = |rng: &mut Rng, points: &[u64], reach: u64| match points.len() as u64 {
@@ -94,6 +98,7 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
             };
             let cut_run = run(work, backend, Some(cut.clamp(1, ops)));
             met.after_refills += if cut_run.refills > 0 { IMAGES } else { 0 };
+            met.after_written_over += if cut_run.written_over > 0 { IMAGES } else { 0 };
             for n in 0..IMAGES {
                 let model = MODELS[(n % 3) as usize];
                 let image = rng.next();
@@ -122,6 +127,9 @@ fn crash(seed: u64, backend: LogBackend, images: u64) {
     if backend == LogBackend::Mapped {
         let (refills, after) = (met.refills, met.after_refills);
         assert!(refills * 500 >= images && after * 20 >= images, "{refills} segments refilled, {after} images after");
+        let (written_over, after) = (met.written_over, met.after_written_over);
+        let is_met = written_over * 500 >= images && after * 20 >= images;
+        assert!(is_met, "{written_over} tables written over, {after} images after");
     }
 }
 

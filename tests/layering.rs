@@ -105,6 +105,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/durable",
             "engine/segments",
             "engine/read",
+            "engine/reuse",
             "engine/output",
             "engine/tables",
             "engine/flush",

@@ -11,6 +11,7 @@ mod lifecycle {
     mod forks;
     mod leaks;
     mod refills;
+    mod written_over;
 
     use std::collections::BTreeSet;
     use std::path::Path;

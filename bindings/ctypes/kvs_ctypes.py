@@ -115,10 +115,10 @@ class kvs_stats(ctypes.Structure):
         (name, c_uint64)
         for name in (
             "writes commits user_bytes_written log_bytes_written flush_bytes_written merge_bytes_written merge_bytes_read syncs "
-            "rotations segments_refilled flushes merges merge_steps stalls stall_nanos delays delay_nanos iterators "
+            "rotations segments_refilled flushes merges merge_steps tables_written_over stalls stall_nanos delays delay_nanos iterators "
             "records_skipped visible_seq durable_seq flushed_seq index_keys covered_tables snapshots oldest_snapshot_seq "
             "oldest_snapshot_age_millis snapshot_held_bytes range_deletes segments log_bytes log_bytes_allocated runs tables "
-            "table_bytes dead_bytes leaving_files leaving_bytes reserve_bytes index_bytes order_bytes fence_bytes cache_bytes "
+            "table_bytes dead_bytes leaving_files leaving_bytes old_table_bytes reserve_bytes index_bytes order_bytes fence_bytes cache_bytes "
             "cache_hits cache_misses poisoned merges_stopped"
         ).split()
     ]

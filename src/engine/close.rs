@@ -64,6 +64,7 @@ impl Core {
         self.free_all_retired();
         self.give_back_segment();
         self.unlink_leaving();
+        self.give_back_tables();
         closing.lock = None;
         match &result {
             Ok(()) => self.note(EventLevel::Info, || format!("closed {}", self.dir.display())),

@@ -40,6 +40,7 @@ pub mod pressure;
 pub mod read;
 pub mod recovery;
 pub mod reserve;
+pub mod reuse;
 pub mod scans;
 pub mod segments;
 pub mod signal;
@@ -112,6 +113,8 @@ pub struct Core {
     pub(crate) catalog: Mutex<State>,
     /// Files that are not part of the store any more and that somebody may still read.
     pub(crate) leaving: Leaving<File>,
+    /// Files that were tables, to be written over.
+    pub(crate) old_tables: Mutex<Vec<reuse::Old>>,
     /// Bytes of records that merges have read since the last flush. Only the holder of `background` writes it: Relaxed.
     pub(crate) merged_since_flush: AtomicU64,
     /// Bytes of records in the last flush. As above.
@@ -166,6 +169,7 @@ pub(crate) struct Counters {
     pub merges: AtomicU64,
     pub merge_steps: AtomicU64,
     pub refills: AtomicU64,
+    pub tables_written_over: AtomicU64,
     pub merge_bytes_read: AtomicU64,
     pub merge_bytes_written: AtomicU64,
 }
@@ -226,6 +230,7 @@ impl Core {
             catalog: Mutex::new(parts.state),
             leaving: Leaving::default(),
             merged_since_flush: AtomicU64::new(0),
+            old_tables: Mutex::default(),
             last_flush_bytes: AtomicU64::new(0),
             backlog,
             room: Room::default(),

@@ -171,14 +171,14 @@ impl<'a> Output<'a> {
                 let number = self.core.take_file_number()?;
                 let path = self.core.dir.join(table::name(number));
                 let core = self.core;
-                let mut builder = Builder::create(
-                    &*core.env,
+                let mut builder = Builder::over(
+                    core.create_table(&path)?,
                     &path,
                     core.database,
                     core.hash_seed,
                     number,
                     core.options.block_bytes as u32,
-                )?;
+                );
                 builder.expect(self.table_bytes);
                 self.open.insert(Open { builder, path, held: 0, deletes: 0 })
             }

@@ -225,6 +225,8 @@ struct Recovery<'a> {
     remove: Vec<u64>,
     /// Tables that the manifest does not name.
     orphans: Vec<u64>,
+    /// Files that were tables, kept to be written over.
+    old: Vec<OsString>,
 }
 
 impl<'a> Recovery<'a> {
@@ -246,6 +248,7 @@ impl<'a> Recovery<'a> {
             void: Vec::new(),
             remove: Vec::new(),
             orphans: Vec::new(),
+            old: Vec::new(),
         }
     }
 
@@ -299,6 +302,7 @@ impl<'a> Recovery<'a> {
             self.next_file = self.next_file.max(last + 1);
         }
         self.orphans = tables.into_keys().filter(|number| !self.state.tables.contains_key(number)).collect();
+        self.old = table::old_names(names).cloned().collect();
         let flushed = |number: &u64| *number <= self.state.flushed_log.0;
         self.remove.extend(logs.keys().filter(|number| flushed(number)));
         logs.retain(|number, _| !flushed(number));
@@ -489,6 +493,10 @@ impl<'a> Recovery<'a> {
         }
         for number in &self.orphans {
             self.env.unlink(&self.dir.join(table::name(*number)))?;
+        }
+        // The manifest that names them no more was durable before they got these names.
+        for name in &self.old {
+            self.env.unlink(&self.dir.join(name))?;
         }
         Ok(state)
     }

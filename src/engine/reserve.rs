@@ -272,7 +272,8 @@ impl Core {
         }
     }
 
-    /// Gives a full disk whatever room can be given: files that nobody reads any more, the prepared segment, the reserve. Was it any?
+    /// Gives a full disk whatever room can be given: files that nobody reads any more or that are kept to be used again,
+    /// the prepared segment, the reserve. Was it any?
     #[cold]
     pub(crate) fn make_space(&self, taker: Taker) -> bool {
         // Relaxed: a look at whether it became less.
@@ -280,8 +281,9 @@ impl Core {
         self.free_leaving();
         let left = self.leaving.count() < leaving;
         let gave_segment = self.give_back_segment();
-        // All three, whatever the others gave.
-        self.release_reserve(taker) || gave_segment || left
+        let gave_tables = self.give_back_tables();
+        // All of them, whatever the others gave.
+        self.release_reserve(taker) || gave_segment || gave_tables || left
     }
 
     /// Bytes of the tables that a step of a merge makes.

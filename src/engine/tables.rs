@@ -229,8 +229,8 @@ impl Core {
     pub(crate) fn reap(&self) {
         self.leaving.reap(&self.files, &self.graveyard, self.tell_garbage(), |file| {
             if file.is_table() {
-                let _ = self.env.unlink(&file.path);
                 self.cache.remove_file(file.number);
+                self.let_table_go(file);
             } else {
                 self.let_segment_go(file);
             }

@@ -63,6 +63,10 @@ impl Core {
                 did_something = self.turn(&mut self.background.lock(), rest != Rest::Busy);
                 self.events.deliver();
             }
+            if rest != Rest::Busy {
+                // It has settled: there will be no merge for a while.
+                self.give_back_tables();
+            }
             let patience = match rest {
                 Rest::Busy => Some(REST),
                 Rest::Settled => Some(IDLE),

@@ -66,7 +66,7 @@ pub enum CallKind {
     FreeSpace,
     /// [`Env::lock`]
     Lock,
-    /// [`Env::create`]
+    /// [`Env::create`] and [`Env::create_over`]
     Create,
     /// [`Env::open_append`]
     OpenAppend,
@@ -86,7 +86,7 @@ pub enum CallKind {
     Write,
     /// [`AppendFile::sync`], [`SegmentFile::sync`] and [`Env::sync_file`]
     Sync,
-    /// [`SegmentFile::trim`]
+    /// [`SegmentFile::trim`] and [`AppendFile::end`]
     Trim,
     /// [`ReadFile::read_at`]
     Read,
@@ -437,6 +437,11 @@ impl Env for FaultEnv {
 
     fn create(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
         self.call(CallKind::Create, path, |env| env.create(path)).map(|file| self.append(path, file))
+    }
+
+    fn create_over(&self, from: &Path, to: &Path) -> Result<Option<Box<dyn AppendFile>>> {
+        let opened = self.call(CallKind::Create, to, |env| env.create_over(from, to))?;
+        Ok(opened.map(|file| self.append(to, file)))
     }
 
     fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>> {

@@ -198,6 +198,8 @@ pub trait AppendFile: fmt::Debug + Send + Sync {
     /// broken: then every later append fails too, and the file must be replaced. After a power cut
     /// a part of `bytes` may stand at the end either way.
     fn append(&self, bytes: &[u8]) -> Result<()>;
+    /// What was appended is all of it: cuts off what the file held behind that. Nothing to do unless it is written over.
+    fn end(&self) -> Result<()>;
     /// fdatasync. Never retried after an error.
     fn sync(&self) -> Result<()>;
 }
@@ -253,6 +255,10 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
 
     /// Creates a file that must not exist.
     fn create(&self, path: &Path) -> Result<Box<dyn AppendFile>>;
+    /// Gives the existing file `from` the name `to`, which must be free, and opens it to be written over from its beginning: its
+    /// blocks, and its pages in memory, are there already. What stands behind what is appended stays there until [`AppendFile::end`].
+    /// `Ok(None)` if that is no gain here, or if the file has another name, which is somebody's copy; then `from` may be gone.
+    fn create_over(&self, from: &Path, to: &Path) -> Result<Option<Box<dyn AppendFile>>>;
     /// Opens an existing file to append at `len`, which must be its length.
     fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>>;
     /// Opens an existing file to read. `Ok(None)` if there is none.

@@ -115,6 +115,10 @@ impl Env for OsEnv {
         Ok(Box::new(OsAppend::create(path)?))
     }
 
+    fn create_over(&self, from: &Path, to: &Path) -> Result<Option<Box<dyn AppendFile>>> {
+        Ok(OsAppend::create_over(from, to)?.map(|file| Box::new(file) as Box<dyn AppendFile>))
+    }
+
     fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>> {
         Ok(Box::new(OsAppend::open(path, len)?))
     }

@@ -313,7 +313,17 @@ impl Env for SimEnv {
     fn create(&self, path: &Path) -> Result<Box<dyn AppendFile>> {
         let mut disk = self.disk();
         let file = disk.make_file("create the file", path, 0)?;
-        Ok(Box::new(SimAppend(self.handle(&mut disk, path, file))))
+        Ok(Box::new(SimAppend::new(self.handle(&mut disk, path, file), None)))
+    }
+
+    fn create_over(&self, from: &Path, to: &Path) -> Result<Option<Box<dyn AppendFile>>> {
+        let mut disk = self.disk();
+        let Some(file) = disk.lookup("open the file", from)? else { return Ok(None) };
+        if disk.file(file).links != 1 {
+            return Ok(None);
+        }
+        disk.rename(from, to)?;
+        Ok(Some(Box::new(SimAppend::new(self.handle(&mut disk, to, file), Some(0)))))
     }
 
     fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>> {
@@ -328,7 +338,7 @@ impl Env for SimEnv {
                 format!("the file is {found} bytes long and not {len}"),
             ));
         }
-        Ok(Box::new(SimAppend(self.handle(&mut disk, path, file))))
+        Ok(Box::new(SimAppend::new(self.handle(&mut disk, path, file), None)))
     }
 
     fn open_read(&self, path: &Path) -> Result<Option<Box<dyn ReadFile>>> {

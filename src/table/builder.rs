@@ -18,7 +18,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::coding;
-use crate::env::{AppendFile, Env};
+use crate::env::AppendFile;
+#[cfg(test)]
+use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::merging::shared_prefix;
@@ -63,7 +65,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Creates the file `path`, which must not exist, for table `number` of `database`.
+    /// For table `number` of `database`, in the new file `path`.
+    #[cfg(test)]
     pub fn create(
         env: &dyn Env,
         path: &Path,
@@ -72,10 +75,21 @@ impl Builder {
         number: u64,
         block_bytes: u32,
     ) -> Result<Builder> {
-        let file = env.create(path)?;
+        Ok(Builder::over(env.create(path)?, path, database, hash_seed, number, block_bytes))
+    }
+
+    /// For table `number` of `database`, in a file that was created, or is to be written over, and to which nothing was appended yet.
+    pub fn over(
+        file: Box<dyn AppendFile>,
+        path: &Path,
+        database: u128,
+        hash_seed: u64,
+        number: u64,
+        block_bytes: u32,
+    ) -> Builder {
         let mut piece = scratch::list((PIECE_BYTES + COPIED_BYTES_MAX + 2 * BLOCK_BYTES_MAX as usize) as u64);
         piece.extend_from_slice(&footer::encode_header(database, number));
-        Ok(Builder {
+        Builder {
             file,
             path: path.to_owned(),
             salt: FileSalt::new(database, number),
@@ -104,7 +118,7 @@ impl Builder {
                 data_bytes: 0,
                 purged_seq: 0,
             },
-        })
+        }
     }
 
     /// Tells that it will hold about so many bytes.
@@ -282,6 +296,7 @@ impl Builder {
             return Err(self.too_large());
         }
         self.append_piece()?;
+        self.file.end()?;
         self.file.sync()?;
         Ok((self.meta, keys))
     }

@@ -104,6 +104,19 @@ pub fn name(number: u64) -> String {
     format!("{number:06}.tbl")
 }
 
+/// The file's name when it is no table any more, and is kept to be written over. Nobody looks into it.
+pub fn old_name(number: u64) -> String {
+    format!("{number:06}.tbl.old")
+}
+
+/// Those among `names`: only names exactly as this program writes them.
+pub fn old_names(names: &[OsString]) -> impl Iterator<Item = &OsString> {
+    names.iter().filter(|name| {
+        let number = name.to_str().and_then(|name| name.strip_suffix(".tbl.old")?.parse::<u64>().ok());
+        number.is_some_and(|number| (1..FILE_NUMBER_MAX).contains(&number) && **name == *old_name(number))
+    })
+}
+
 /// The database that the header of table `number` says it is of, if `head` is a good one.
 pub fn database_of(head: &[u8], number: u64) -> Option<u128> {
     footer::database_of(head, number)

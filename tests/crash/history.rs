@@ -231,6 +231,8 @@ pub struct Run {
     pub merge_steps: u64,
     /// Segments made of the files of earlier ones, of those sessions.
     pub refills: u64,
+    /// Tables written over the files of earlier ones, of those sessions.
+    pub written_over: u64,
 }
 
 /// Random work on a new machine, the same for the same seed, with the power cut after so many effects.
@@ -247,12 +249,13 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
     let cut = cut.unwrap_or(u64::MAX);
     sim.cut_after(cut);
     let mut last: Option<Db> = None;
-    let (flushes, merge_steps, refills) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let (flushes, merge_steps, refills, written_over) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
     let note = |db: &Db| {
         let stats = db.stats();
         flushes.set(flushes.get() + stats.flushes);
         merge_steps.set(merge_steps.get() + stats.merge_steps);
         refills.set(refills.get() + stats.segments_refilled);
+        written_over.set(written_over.get() + stats.tables_written_over);
     };
     let _ = (|| -> Result<()> {
         let fail = |e: kvs::Error| {
@@ -330,8 +333,9 @@ pub fn run(seed: u64, backend: LogBackend, cut: Option<u64>) -> Run {
         note(&db);
         db.stats().durable_seq
     });
-    let (flushes, merge_steps, refills) = (flushes.get(), merge_steps.get(), refills.get());
-    Run { sim, options, history, claimed, edges, flushes, merge_steps, refills }
+    let (flushes, merge_steps) = (flushes.get(), merge_steps.get());
+    let (refills, written_over) = (refills.get(), written_over.get());
+    Run { sim, options, history, claimed, edges, flushes, merge_steps, refills, written_over }
 }
 
 /// Log files of the store in `sim`, with their contents.

@@ -43,6 +43,8 @@ pub struct kvs_stats {
     pub merges: u64,
     /// Steps of merges: one table each.
     pub merge_steps: u64,
+    /// Tables that were written over the file of an earlier one.
+    pub tables_written_over: u64,
     /// Writes that had to wait for a flush.
     pub stalls: u64,
     /// How long they waited, in nanoseconds.
@@ -94,6 +96,8 @@ pub struct kvs_stats {
     pub leaving_files: u64,
     /// Bytes of those.
     pub leaving_bytes: u64,
+    /// Bytes of files that were tables and are kept to be written over.
+    pub old_table_bytes: u64,
     /// Bytes of the file that keeps room for deletes, flushes and merges on a full disk.
     pub reserve_bytes: u64,
     /// Anonymous memory of the point index, in bytes.
@@ -129,10 +133,10 @@ macro_rules! numbers {
 
 numbers! {
     writes commits user_bytes_written log_bytes_written flush_bytes_written merge_bytes_written merge_bytes_read syncs
-    rotations segments_refilled flushes merges merge_steps stalls stall_nanos delays delay_nanos iterators
+    rotations segments_refilled flushes merges merge_steps tables_written_over stalls stall_nanos delays delay_nanos iterators
     records_skipped visible_seq durable_seq flushed_seq index_keys covered_tables snapshots oldest_snapshot_seq
     oldest_snapshot_age_millis snapshot_held_bytes range_deletes segments log_bytes log_bytes_allocated runs tables
-    table_bytes dead_bytes leaving_files leaving_bytes reserve_bytes index_bytes order_bytes fence_bytes cache_bytes
+    table_bytes dead_bytes leaving_files leaving_bytes old_table_bytes reserve_bytes index_bytes order_bytes fence_bytes cache_bytes
     cache_hits cache_misses poisoned merges_stopped
 }
 

@@ -84,6 +84,10 @@ impl Env for StoppableEnv {
         self.stop.check(path)?;
         self.env.create(path)
     }
+    fn create_over(&self, from: &Path, to: &Path) -> Result<Option<Box<dyn AppendFile>>> {
+        self.stop.check(to)?;
+        self.env.create_over(from, to)
+    }
     fn open_append(&self, path: &Path, len: u64) -> Result<Box<dyn AppendFile>> {
         self.stop.check(path)?;
         self.env.open_append(path, len)

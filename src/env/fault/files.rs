@@ -38,6 +38,10 @@ impl AppendFile for FaultAppend {
         Err(failure.error(CallKind::Append, &self.path))
     }
 
+    fn end(&self) -> Result<()> {
+        self.core.call(CallKind::Trim, &self.path, || self.inner.end())
+    }
+
     fn sync(&self) -> Result<()> {
         self.core.sync(CallKind::Sync, &self.path, || self.inner.sync())
     }

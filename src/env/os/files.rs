@@ -26,6 +26,8 @@ pub(super) struct OsAppend {
 /// Where the next byte goes.
 #[derive(Debug)]
 struct End {
+    /// There may be more behind `len`, of what the file held before.
+    is_over: bool,
     len: u64,
     /// Who syncs it while it grows, and where it ended when it was last asked to.
     behind: Option<Behind>,
@@ -53,8 +55,29 @@ impl OsAppend {
         Ok(OsAppend::over(file, path, len))
     }
 
+    /// Nothing if there is no such file, or if it has a second name.
+    pub(super) fn create_over(from: &Path, to: &Path) -> Result<Option<OsAppend>> {
+        let Some((file, _)) = open_regular(from, OFlags::WRONLY)? else { return Ok(None) };
+        let has_one_name = || -> Result<bool> {
+            let stat = retry(|| rustix::fs::fstat(&file)).map_err(|e| failed("look at the file", from, e))?;
+            Ok(stat.st_nlink == 1)
+        };
+        if !has_one_name()? {
+            return Ok(None);
+        }
+        retry(|| rustix::fs::rename(from, to)).map_err(|e| failed(&format!("rename to {}", to.display()), from, e))?;
+        if !has_one_name()? {
+            // Somebody has just given it one: it stays his, as it is.
+            retry(|| rustix::fs::unlink(to)).map_err(|e| failed("remove the file", to, e))?;
+            return Ok(None);
+        }
+        let over = OsAppend::over(file, to, 0);
+        over.end.lock().is_over = true;
+        Ok(Some(over))
+    }
+
     pub(super) fn over(file: OwnedFd, path: &Path, len: u64) -> OsAppend {
-        let end = End { len, behind: None, asked_at: len, unsynced: None, unknown: false };
+        let end = End { is_over: false, len, behind: None, asked_at: len, unsynced: None, unknown: false };
         OsAppend { file: Arc::new(file), path: path.to_owned(), end: Mutex::new(end) }
     }
 }
@@ -85,6 +108,14 @@ impl AppendFile for OsAppend {
             end.behind.iter().for_each(Behind::ask);
         }
         Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        let end = self.end.lock();
+        if !end.is_over {
+            return Ok(());
+        }
+        retry(|| rustix::fs::ftruncate(&self.file, end.len)).map_err(|e| failed("cut the file", &self.path, e))
     }
 
     fn sync(&self) -> Result<()> {

@@ -8,6 +8,7 @@ use super::SimEnv;
 use super::disk::place;
 use crate::env::{AppendFile, DirLock, Memory, ReadFile, SegmentFile, SegmentKind, StoreObserver};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Mutex;
 
 /// Memory that nobody can write, with a copy of `bytes`.
 pub(super) fn copy_to_memory(path: &Path, bytes: &[u8]) -> Result<Memory> {
@@ -44,17 +45,42 @@ impl Drop for Handle {
 }
 
 #[derive(Debug)]
-pub(super) struct SimAppend(pub(super) Handle);
+pub(super) struct SimAppend {
+    handle: Handle,
+    /// Where the next byte goes, if that is not the file's end.
+    over: Mutex<Option<usize>>,
+}
+
+impl SimAppend {
+    pub(super) fn new(handle: Handle, over: Option<usize>) -> SimAppend {
+        SimAppend { handle, over: Mutex::new(over) }
+    }
+}
 
 impl AppendFile for SimAppend {
     fn append(&self, bytes: &[u8]) -> Result<()> {
-        let mut disk = self.0.env.disk();
-        let len = disk.file(self.0.file).bytes().len();
-        disk.write(&format!("append {} bytes", bytes.len()), &self.0.path, self.0.file, len, bytes)
+        let Handle { env, path, file } = &self.handle;
+        let (mut over, mut disk) = (self.over.lock(), env.disk());
+        let at = over.unwrap_or_else(|| disk.file(*file).bytes().len());
+        disk.write(&format!("append {} bytes", bytes.len()), path, *file, at, bytes)?;
+        if let Some(at) = &mut *over {
+            *at += bytes.len();
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        let Handle { env, path, file } = &self.handle;
+        if let Some(len) = *self.over.lock() {
+            let mut disk = env.disk();
+            disk.effect("cut the file", path)?;
+            disk.set_len(*file, len);
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        self.0.sync()
+        self.handle.sync()
     }
 }
 
