@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
         EXPECT(KVS_OK, kvs_put(db, key, sizeof key, value, sizeof value, 0, NULL));
     }
     if (strcmp(argv[1], "fill") == 0) {
-        EXPECT(KVS_OK, kvs_flush(db, NULL));
+        EXPECT(KVS_OK, kvs_flush(db, 0, NULL));
     }
     EXPECT(KVS_OK, kvs_iter_new(db, NULL, NULL, 0, NULL, 0, 0, &iter, NULL));
     key_of(7, key);
