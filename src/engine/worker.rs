@@ -168,6 +168,7 @@ impl Core {
         self.prepare_segment();
         while self.turn(&mut background, true) {}
         self.free_retired();
+        self.give_back_tables();
         drop(background);
         self.events.deliver();
     }
