@@ -19,6 +19,7 @@ use crate::cursor::{Cursor, RunWalk};
 use crate::engine::output::{Built, Output};
 use crate::engine::picking::{self, Limits, Shape};
 use crate::engine::reserve::Taker;
+use crate::engine::signal::COMPACT;
 use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventLevel;
@@ -512,14 +513,16 @@ impl Core {
         self.retire(gone);
     }
 
-    /// What is more urgent than a merge, which somebody waits for if `asked`.
+    /// What is more urgent than a merge, which somebody waits for if `asked`. A step of another merge is waited for, too, by whoever
+    /// asked for one that comes next.
     fn breathe(&self, asked: Option<Calm>) -> Result<()> {
         if self.signal.wants_segment() {
             self.prepare_segment();
         }
         self.free_garbage();
         // On a full disk between steps only: both take from the reserve.
-        if self.flush_is_due() && !self.merges_first(asked.is_some()) && !self.is_reserve_out() {
+        let is_awaited = asked.is_some() || self.signal.has(COMPACT);
+        if self.flush_is_due() && !self.merges_first(is_awaited) && !self.is_reserve_out() {
             // Its failure is told to those who wait for it, and if it poisoned, the install will fail.
             let _ = self.flush_some(false);
             // The segment that it took is to be filled again, and a step takes long.

@@ -4,25 +4,21 @@
 //! merge got on by those few hundred records a flush until merges were so far behind that they went first. And the piece of other work
 //! between two flushes, which is there so that nothing starves, was mostly spent on freeing what the last flush had retired.
 //!
+//! And a third one, found later, by 110 flushes where 100 are allowed: before the merge that was asked for comes the step of the one that the
+//! worker was at, for which nobody had asked; so it got on by those few hundred records a flush. It is waited for, too.
+//!
 //! Now three times as much is merged as was flushed, while somebody waits; and to free is no piece of work. Found by a test of closing that took minutes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kvs::{Db, LogHook, Options};
-use parking_lot::Mutex;
+use kvs::{Db, Options};
 
 use crate::crew::{self, Task};
 
-/// Flushes are counted, not time: those between the beginning and the end of the merge, as the store's own log has them. The caller of
-/// `compact` would count those before it ran again, too: on a busy machine a hundred, now and then.
+/// Flushes are counted, not time.
 #[test]
 fn writers_at_full_speed_do_not_hold_up_compact() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let log = {
-        let told = Arc::clone(&told);
-        LogHook::new(move |_, event| told.lock().push(event.to_owned()))
-    };
     let options = Options {
         segment_bytes_min: 64 << 10,
         segment_bytes_max: 256 << 10,
@@ -30,7 +26,6 @@ fn writers_at_full_speed_do_not_hold_up_compact() {
         // Merges are never behind.
         runs_max: 100,
         space_percent: 1000,
-        log: Some(log),
         ..Options::default()
     };
     let db = Db::in_memory(options).unwrap();
@@ -51,20 +46,16 @@ fn writers_at_full_speed_do_not_hold_up_compact() {
     let compact = {
         let (db, over) = (db.clone(), Arc::clone(&over));
         move || {
+            let before = db.stats().flushes;
             let compacted = db.compact::<&[u8]>(..);
+            let flushes = db.stats().flushes - before;
             over.store(true, Ordering::Release);
             compacted.unwrap();
+            println!("{flushes} flushes while one merged");
+            assert!(flushes < 100, "{flushes} flushes while one merged");
         }
     };
     let mut tasks: Vec<Task> = vec![Box::new(compact)];
     tasks.extend(crew::tasks(3, writer));
     crew::run(tasks);
-    db.close().unwrap();
-    let told = told.lock();
-    assert!(!told.iter().any(|event| event.contains("lost")), "some 800 flushes are more than a log holds: {told:#?}");
-    let begin = told.iter().position(|event| event.contains("as somebody asked")).expect("a merge has begun");
-    let end = begin + told[begin..].iter().position(|event| event.starts_with("merged")).expect("it has ended");
-    let flushes = told[begin..end].iter().filter(|event| event.starts_with("flushed")).count();
-    println!("{flushes} flushes while one merged");
-    assert!(flushes < 100, "{flushes} flushes while one merged");
 }
