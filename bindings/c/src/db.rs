@@ -235,7 +235,7 @@ pub unsafe extern "C" fn kvs_get_into(
             return Err(Fail::Here(KVS_E_INVALID, "buffer", "is NULL, but its capacity is not 0"));
         }
         read(db, snapshot, |source| {
-            let fits = source.get_with(key, |value| {
+            let copied = |value: &[u8]| {
                 out_len.set(value.len());
                 if value.len() > capacity {
                     return false;
@@ -246,8 +246,8 @@ pub unsafe extern "C" fn kvs_get_into(
                     unsafe { buffer.as_ptr().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
                 }
                 true
-            });
-            match fits? {
+            };
+            match source.get_with(key, copied)? {
                 Some(true) => Ok(KVS_OK),
                 Some(false) => Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed")),
                 None => Ok(KVS_NOT_FOUND),
