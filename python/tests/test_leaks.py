@@ -90,6 +90,9 @@ for _ in range(n):
     "put of the same": (100_000, "for key in keys(n): fresh[key] = key\nfresh.compact()"),
 }
 
+# Bytes of the heap.
+HEAP_MAX = 60_000
+
 SCRIPT = """
 import ctypes, gc, os, sys, tracemalloc
 import kvs
@@ -129,10 +132,16 @@ n = {n}
 work(n // 5)
 work(n // 5)
 gc.collect()
-before, allocated = resident(), heap()
-work(n)
-gc.collect()
-grown, leaked = resident() - before, heap() - allocated
+before, leaked = resident(), None
+for _ in range(5):
+    allocated = heap()
+    work(n)
+    gc.collect()
+    # What a store keeps for a while, such as the order of its log, comes and goes; what is left behind comes every time.
+    grown, more = resident() - before, heap() - allocated
+    leaked = more if leaked is None else min(leaked, more)
+    if leaked < {heap_max}:
+        break
 
 tracemalloc.start()
 work(n // 500 + 1)
@@ -146,24 +155,28 @@ print(grown, leaked, traced)
 """
 
 
+def script_of(work: str, n: int) -> str:
+    return SCRIPT.replace("{work}", work).replace("{n}", str(n)).replace("{heap_max}", str(HEAP_MAX))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left(run: Callable[..., CompletedProcess[str]], kind: str) -> None:
     calls, work = KINDS[kind]
     work = "\n".join("    " + line for line in work.strip().splitlines())
-    result = run(SCRIPT.replace("{work}", work).replace("{n}", str(CALLS or calls)), seconds=1e6 if CALLS else 110)
+    result = run(script_of(work, CALLS or calls), seconds=1e6 if CALLS else 110)
     assert result.returncode == 0, result.stderr
     grown, leaked, traced = map(int, result.stdout.split())
     print(f"{kind}: {CALLS or calls:,} calls; {grown:,} bytes more resident, {leaked:,} in the heap, {traced:,} of Python")
     assert grown < 3 << 20, f"{grown} bytes of the process"
-    assert leaked < 60_000, f"{leaked} bytes of the heap"
+    assert leaked < HEAP_MAX, f"{leaked} bytes of the heap"
     assert traced < 20_000, f"{traced} bytes of Python"
 
 
 def test_the_test_above_can_fail(run: Callable[..., CompletedProcess[str]]) -> None:
     """Sixteen bytes a call are found, in each of the two heaps."""
     for leak, found in (("ctypes.CDLL(None).malloc(16)", 1), ("kept.append(bytes(16))", 2)):
-        script = SCRIPT.replace("def work", "kept = []\n\ndef work").replace("{work}", f"    for _ in range(n): {leak}").replace("{n}", "50000")
-        result = run(script)
+        script = script_of(f"    for _ in range(n): {leak}", 50_000)
+        result = run(script.replace("def work", "kept = []\n\ndef work"))
         assert result.returncode == 0, result.stderr
-        assert int(result.stdout.split()[found]) >= (60_000, 20_000)[found - 1]
+        assert int(result.stdout.split()[found]) >= (HEAP_MAX, 20_000)[found - 1]
