@@ -17,7 +17,7 @@
 //!
 //! A mutex that is held during the work does the same at a glance, and did. But it lets in one thread after the other, each only to find
 //! that there is nothing left to do, and each has to be woken for that before anybody can begin the next round: on a busy machine eight
-//! threads had a tenth of the syncs of one.
+//! threads made 908 and 628 synced puts a second, and 2,590 and 2,040 this way (in turns).
 
 #[cfg(all(test, kvs_loom))]
 mod loom;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What a cursor stands on is looked at many times for each move, so it stands in one place whatever the walk is: a look asks for no kind
-//! of source. (As parts of each walk, behind an enum and the slice that is open, they cost half of a step through a table.)
+//! of source. (As parts of each walk, behind an enum and the slice that is open, they cost 95 of the 675 instructions of a step.)
 //!
 //! Bytes lie in **windows**: all of a file, if that is mapped, or some blocks that were read. An entry must stay usable after the walk has
 //! gone on into another window, so the stand keeps the old ones until [`Source::release`]. An entry knows its window by the slice of the run

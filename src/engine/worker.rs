@@ -14,8 +14,8 @@
 //!  sort        sealed segments that wait for a flush: a scan may come first
 //! ```
 //!
-//! A store that nobody has written to for a while is at rest: it settles towards one run and gives its prepared segment back. After
-//! that the worker sleeps without a timer: an idle store uses no CPU.
+//! A store that nobody has written to for a while is at rest: it settles towards one run, and gives back the files of old
+//! tables and, later, its prepared segment. After that the worker sleeps without a timer: an idle store uses no CPU.
 //!
 //! Whoever does such work holds `background`: the worker, or, in environments without threads, the thread that would wait for it.
 //! The worker holds the core, not the handle, so it keeps nothing open: the last handle stops and joins it. Tests without
