@@ -7,34 +7,91 @@
 //!
 //! If something damaged was misjudged and that mattered, it is one of these two: behind a record that was wrongly found to come before
 //! there is none that does, so the search ends right behind it; and ahead of one that was wrongly found not to, all do, so it ends there.
+//!
+//! Where what is sought probably is, is looked at first. Of keys that are spread evenly, the place of one between the first of its block
+//! and the first of the next tells, within some records, where it is: those are asked from memory at once, where a search from the middle
+//! waits for one after the other.
 
 use crate::error::Result;
 
+/// Where a search ended: the first that does not come before what is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its number.
+    pub at: usize,
+    /// It was verified.
+    pub is_verified: bool,
+    /// The one before it was.
+    pub is_verified_before: bool,
+}
+
+/// Which part of what is searched is probably before what is sought.
+#[derive(Clone, Copy, Debug)]
+pub struct Share(u32);
+
+impl Share {
+    const ALL: u32 = 1 << 16;
+
+    /// `part` of `whole`, which is not 0.
+    #[inline]
+    pub fn new(part: u64, whole: u64) -> Share {
+        Share((part as f64 / whole as f64 * f64::from(Share::ALL)) as u32)
+    }
+
+    /// That part of `whole`.
+    #[inline]
+    pub fn of(self, whole: u64) -> u64 {
+        whole.wrapping_mul(u64::from(self.0)) / u64::from(Share::ALL)
+    }
+
+    /// Of `count` in order, which are random: two between which the first that does not come before probably is. Those before are as
+    /// many as this share, but for `sqrt(count) / 2` (at most, one sigma).
+    #[inline]
+    pub fn among(self, count: usize) -> (usize, usize) {
+        let (middle, apart) = (self.of(count as u64) as usize, count.isqrt() / 2 + 1);
+        (middle.saturating_sub(apart), (middle + apart).min(count.wrapping_sub(1)))
+    }
+}
+
 /// The first number in `from..to` that does not come before, `to` if all do. What is in order comes first before, then not. `verify`
-/// is called for those that decide, as far as they are in `from..to`; what lies outside is known.
+/// is called for those that decide, as far as they are in `from..to`; what lies outside is known. `likely`: it probably lies between
+/// these two, so they are looked at first.
 #[inline]
 pub fn first_not_before(
     from: usize,
     to: usize,
+    likely: Option<(usize, usize)>,
     mut is_before: impl FnMut(usize) -> Result<bool>,
     mut verify: impl FnMut(usize) -> Result<()>,
-) -> Result<usize> {
+) -> Result<Bound> {
     let (mut low, mut high) = (from, to);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if is_before(middle)? {
-            low = middle + 1;
+    let mut look = |low: &mut usize, high: &mut usize, at: usize| -> Result<()> {
+        if is_before(at)? {
+            *low = at + 1;
         } else {
-            high = middle;
+            *high = at;
+        }
+        Ok(())
+    };
+    if let Some((first, second)) = likely {
+        for at in [first, second] {
+            if (low..high).contains(&at) {
+                look(&mut low, &mut high, at)?;
+            }
         }
     }
-    if low > from {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        look(&mut low, &mut high, middle)?;
+    }
+    let (is_verified, is_verified_before) = (low < to, low > from);
+    if is_verified_before {
         verify(low - 1)?;
     }
-    if low < to {
+    if is_verified {
         verify(low)?;
     }
-    Ok(low)
+    Ok(Bound { at: low, is_verified, is_verified_before })
 }
 
 #[cfg(test)]
@@ -56,24 +113,35 @@ mod tests {
                     for sought in 0..=80 {
                         // What lies outside is known.
                         let right = written.partition_point(|key| *key < sought).clamp(from, to);
-                        let found = first_not_before(
-                            from,
-                            to,
-                            |i| Ok(now[i] < sought),
-                            |i| match now[i] == written[i] {
-                                true => Ok(()),
-                                false => Err(Error::new(ErrorKind::Corruption, "damaged")),
-                            },
-                        );
-                        match found {
-                            Ok(found) => assert_eq!(found, right, "{now:?}: {sought} in {from}..{to}"),
-                            Err(_) => reported += 1,
+                        for likely in [None, Some((0, 9)), Some((1, 2)), Some((3, 3)), Some((5, 6)), Some((6, 1))] {
+                            let mut verified = Vec::new();
+                            let found = first_not_before(
+                                from,
+                                to,
+                                likely,
+                                |i| Ok(now[i] < sought),
+                                |i| match now[i] == written[i] {
+                                    true => {
+                                        verified.push(i);
+                                        Ok(())
+                                    }
+                                    false => Err(Error::new(ErrorKind::Corruption, "damaged")),
+                                },
+                            );
+                            match found {
+                                Ok(Bound { at, is_verified, is_verified_before }) => {
+                                    assert_eq!(at, right, "{now:?}: {sought} in {from}..{to}");
+                                    assert_eq!(is_verified, verified.contains(&at));
+                                    assert_eq!(is_verified_before, at > 0 && verified.contains(&(at - 1)));
+                                }
+                                Err(_) => reported += 1,
+                            }
                         }
                     }
                 }
             }
-            let found = first_not_before(0, 7, |i| Ok(written[i] < 35), |_| Ok(()));
-            assert_eq!(found.unwrap(), 3);
+            let found = first_not_before(0, 7, None, |i| Ok(written[i] < 35), |_| Ok(()));
+            assert_eq!(found.unwrap(), Bound { at: 3, is_verified: true, is_verified_before: true });
         }
         assert!(reported > 1000, "{reported}");
     }

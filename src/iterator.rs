@@ -212,7 +212,7 @@ impl Drop for Iter {
         }
         // What it held may be the last that kept a file which was merged away.
         self.back = None;
-        self.front = Position::new(Vec::new(), 0, Arc::default());
+        self.front.visible.let_go();
         core.tell_if_leaving();
     }
 }

@@ -76,7 +76,7 @@ pub trait Source {
 pub struct Merging<S> {
     sources: Vec<S>,
     /// `losers[i]` for `i` in `1..sources.len()`: who lost at node `i`; the children of node `i` are `2i` and `2i + 1`, leaf
-    /// `s` is node `sources.len() + s`.
+    /// `s` is node `sources.len() + s`. One source alone is a leaf without a node above it.
     losers: Vec<Contender>,
     winner: Contender,
     forward: bool,
@@ -94,7 +94,7 @@ struct Contender {
 impl<S: Source> Merging<S> {
     /// Over `sources`; stands nowhere until the first seek.
     pub fn new(sources: Vec<S>) -> Merging<S> {
-        let losers = vec![Contender::default(); sources.len()];
+        let losers = if sources.len() > 1 { vec![Contender::default(); sources.len()] } else { Vec::new() };
         Merging { sources, losers, winner: Contender::default(), forward: true }
     }
 
@@ -184,16 +184,25 @@ impl<S: Source> Merging<S> {
     /// Plays the whole tournament.
     fn play(&mut self) {
         let n = self.sources.len();
-        // winners[i] for every node; leaves first, then towards the root.
-        let mut winners = vec![Contender::default(); n];
-        winners.extend((0..).zip(&self.sources).map(|(number, source)| contender(source, number, self.forward)));
-        for node in (1..n).rev() {
-            let (a, b) = (winners[2 * node], winners[2 * node + 1]);
-            let a_wins = if a.rank == b.rank { self.ties(a, b) } else { a.rank < b.rank };
-            winners[node] = if a_wins { a } else { b };
-            self.losers[node] = if a_wins { b } else { a };
+        self.losers.fill(NOBODY);
+        'leaves: for number in 0..n {
+            let mut winner = contender(&self.sources[number], number as u64, self.forward);
+            let mut node = (n + number) / 2;
+            while node > 0 {
+                let other = self.losers[node];
+                if other.source == NOBODY.source {
+                    // Whoever comes up the other side plays against it.
+                    self.losers[node] = winner;
+                    continue 'leaves;
+                }
+                let beaten =
+                    if other.rank == winner.rank { self.ties(other, winner) } else { other.rank < winner.rank };
+                self.losers[node] = if beaten { winner } else { other };
+                winner = if beaten { other } else { winner };
+                node /= 2;
+            }
+            self.winner = winner;
         }
-        self.winner = winners.get(1).copied().unwrap_or_default();
     }
 
     /// Does `a` come before `b`, if their ranks don't say?
@@ -207,6 +216,9 @@ impl<S: Source> Merging<S> {
         if self.forward { order == Ordering::Less } else { order == Ordering::Greater }
     }
 }
+
+/// At a node to which none has come yet.
+const NOBODY: Contender = Contender { rank: u64::MAX, source: u64::MAX };
 
 #[inline]
 fn contender<S: Source>(source: &S, number: u64, forward: bool) -> Contender {

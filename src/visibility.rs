@@ -131,6 +131,12 @@ impl<S: Source> Visible<S> {
         }
     }
 
+    /// Lets go of all sources, and so of all entries: there are none from now on.
+    pub fn let_go(&mut self) {
+        self.leave();
+        self.merging = Merging::new(Vec::new());
+    }
+
     /// Stands nowhere.
     pub fn leave(&mut self) {
         self.current = Current::None;

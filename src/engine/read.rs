@@ -345,7 +345,8 @@ impl Core {
         // Relaxed: a statistic.
         self.counters.iterators.fetch_add(1, Ordering::Relaxed);
         let (version, seq) = self.view(snapshot);
-        let mut cursors = Vec::new();
+        // A memtable mostly has one sorted part, and the one that is written has one for what came last.
+        let mut cursors = Vec::with_capacity(version.memtables.len() + 1 + version.runs.len());
         for memtable in &version.memtables {
             for run in memtable.runs()? {
                 let walk = MemtableWalk::new(run, start, stop)?;

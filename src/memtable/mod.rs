@@ -126,7 +126,7 @@ impl Memtable {
     pub fn search(&self, key: &[u8], seq: Seq) -> Result<Option<(u64, Header)>> {
         let mut best: Option<(u64, Header)> = None;
         for run in self.runs()? {
-            let at = run.lower_bound(key, seq)?;
+            let at = run.lower_bound(key, seq)?.at;
             if at == run.len() {
                 continue;
             }

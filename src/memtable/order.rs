@@ -12,7 +12,7 @@
 //!    shares, and so on until keys end or differ. A higher offset in one segment is a newer version: equal keys are put in the order of
 //!    their offsets, which count downwards.
 
-use crate::bracket;
+use crate::bracket::{self, Bound};
 use crate::error::{Error, Result};
 use crate::files::File;
 use crate::log::frame;
@@ -123,7 +123,7 @@ impl Run {
     }
 
     /// The first record that is not before (`key`, `seq`): a larger key, or this key at `seq` or older.
-    pub fn lower_bound(&self, key: &[u8], seq: Seq) -> Result<usize> {
+    pub fn lower_bound(&self, key: &[u8], seq: Seq) -> Result<Bound> {
         let (low, high) = self.fenced(key);
         // They wait for memory together, if they are few.
         for &unit in self.offsets.get(low..high).unwrap_or(&[]).iter().take(2 * FENCE_EVERY) {
@@ -133,6 +133,7 @@ impl Run {
         bracket::first_not_before(
             low,
             high,
+            None,
             |i| {
                 let (bytes, header) = record_at(&self.file, self.offset(i))?;
                 Ok(match header.key(bytes).cmp(key) {

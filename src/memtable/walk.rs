@@ -19,8 +19,10 @@ pub struct MemtableWalk {
 impl MemtableWalk {
     /// Over the keys from `start` up to but without `stop`, as far as given.
     pub fn new(run: Arc<Run>, start: Option<&[u8]>, stop: Option<&[u8]>) -> Result<MemtableWalk> {
-        let low = start.map_or(Ok(0), |key| run.lower_bound(key, SEQ_MAX))?;
-        let high = stop.map_or(Ok(run.len()), |key| run.lower_bound(key, SEQ_MAX))?.max(low);
+        let bound =
+            |key: Option<&[u8]>, none| key.map_or(Ok(none), |key| run.lower_bound(key, SEQ_MAX).map(|bound| bound.at));
+        let low = bound(start, 0)?;
+        let high = bound(stop, run.len())?.max(low);
         Ok(MemtableWalk { run, low, high, at: low })
     }
 
@@ -46,17 +48,17 @@ impl MemtableWalk {
         &self.run
     }
 
-    fn sought(&mut self, stand: &mut Stand, at: usize, forward: bool) -> Result<()> {
+    fn sought(&mut self, stand: &mut Stand, at: usize, forward: bool, is_verified: bool) -> Result<()> {
         if !stand.is_in(0) {
             // Whoever sorted the run looked at its records, so they were published before.
             stand.look_at(0, Window { from: 0, region: Region::of_file(self.run.file()) });
         }
-        self.load(stand, at, forward)
+        self.load(stand, at, forward, is_verified)
     }
 
-    /// Stands on `at`, or nowhere if that is outside.
+    /// Stands on `at`, or nowhere if that is outside. It is verified unless it was before.
     #[inline]
-    fn load(&mut self, stand: &mut Stand, at: usize, forward: bool) -> Result<()> {
+    fn load(&mut self, stand: &mut Stand, at: usize, forward: bool, is_verified: bool) -> Result<()> {
         self.at = at;
         stand.leave();
         if at < self.low || at >= self.high {
@@ -67,7 +69,9 @@ impl MemtableWalk {
         let offset = self.run.offset(at);
         let bytes = stand.window().tail(offset);
         let header = Header::decode(bytes).ok_or_else(|| order::no_record(file, offset))?;
-        file.check(bytes, &header, offset)?;
+        if !is_verified {
+            file.check(bytes, &header, offset)?;
+        }
         let prefix = stand.prefix_of(header.key(bytes));
         stand.put(offset, header, prefix);
         Ok(())
@@ -79,20 +83,24 @@ impl Walk for MemtableWalk {
     fn step(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
         // One before the first is usize::MAX, which `load` finds outside.
         let at = if forward { self.at.wrapping_add(1) } else { self.at.wrapping_sub(1) };
-        self.load(stand, at, forward)
+        self.load(stand, at, forward, false)
     }
 
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
         let at = if forward { self.low } else { self.high.wrapping_sub(1) };
-        self.sought(stand, at, forward)
+        self.sought(stand, at, forward, false)
     }
 
     fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
         let after = forward == beyond;
         let bound = self.run.lower_bound(key, if after { 0 } else { SEQ_MAX })?;
-        let at = if forward { bound.max(self.low) } else { bound.min(self.high).wrapping_sub(1) };
-        self.sought(stand, at, forward)
+        if forward {
+            let at = bound.at.max(self.low);
+            return self.sought(stand, at, forward, bound.is_verified && at == bound.at);
+        }
+        let at = bound.at.min(self.high);
+        self.sought(stand, at.wrapping_sub(1), forward, bound.is_verified_before && at == bound.at)
     }
 
     #[inline]

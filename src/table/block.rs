@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::bracket;
+use crate::bracket::{self, Bound, Share};
 use crate::coding::{get_u32, round_up_8};
 use crate::error::Result;
 use crate::files::File;
@@ -68,22 +68,33 @@ impl Layout {
     }
 
     /// The first record of a block at `offset` of `file` that is not before (`key`, `seq`): a larger key, or this key at `seq` or
-    /// older. The records that decide are verified.
-    pub fn lower_bound(&self, file: &File, block: &[u8], offset: u64, key: &[u8], seq: Seq) -> Result<u32> {
-        // The next three comparisons, whichever they are, wait for memory together.
-        for eighth in 1..EIGHTHS {
-            if let Some(start) = self.start(block, self.count * eighth / EIGHTHS) {
-                file.prefetch(offset + start as u64, 1);
+    /// older. The records that decide are verified. `share`: which part of the block is probably before it.
+    pub fn lower_bound(
+        &self,
+        file: &File,
+        block: &[u8],
+        offset: u64,
+        (key, seq): (&[u8], Seq),
+        share: Option<Share>,
+    ) -> Result<Bound> {
+        let count = self.count as usize;
+        let likely = share.map(|share| share.among(count));
+        if likely.is_none() {
+            // The next three comparisons, whichever they are, wait for memory together.
+            for eighth in 1..EIGHTHS {
+                if let Some(start) = self.start(block, self.count * eighth / EIGHTHS) {
+                    file.prefetch(offset + start as u64, 1);
+                }
             }
         }
         let record = |i: usize| self.record(block, i as u32).ok_or_else(|| no_record(file, offset));
-        let found = bracket::first_not_before(
+        bracket::first_not_before(
             0,
-            self.count as usize,
+            count,
+            likely,
             |i| record(i).map(|(_, bytes, header)| is_before(bytes, &header, key, seq)),
             |i| record(i).and_then(|(start, bytes, header)| file.check(bytes, &header, offset + start as u64)),
-        )?;
-        Ok(found as u32)
+        )
     }
 
     /// Does the `i`-th record, which is verified, stand before (`key`, `seq`)?

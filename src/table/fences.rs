@@ -4,6 +4,7 @@
 //! the latest key say what all keys so far share, and that can only become less. [`Fence`] keeps the eight bytes behind what was
 //! shared then: whatever lies before them is, if it turns out not to be shared, the same as in the very first key.
 
+use crate::bracket::Share;
 use crate::coding::{get_u32, get_u64, round_up_8};
 use crate::error::Result;
 use crate::merging::prefix_after;
@@ -121,8 +122,20 @@ impl Fences {
     pub fn candidates(&self, key: &[u8]) -> (u32, u32) {
         let wanted = prefix_after(key, self.shared);
         let low = self.prefixes.partition_point(|&fence| fence < wanted);
-        let equal = self.prefixes[low..].partition_point(|&fence| fence == wanted);
+        let mut equal = 0;
+        if self.prefixes.get(low) == Some(&wanted) {
+            equal = self.prefixes[low..].partition_point(|&fence| fence == wanted);
+        }
         (low as u32, (low + equal) as u32)
+    }
+
+    /// Which part of a block's keys is probably smaller than `key`, if keys are as many between any two of its fence and the next one.
+    /// None, if these don't tell.
+    #[inline]
+    pub fn share_below(&self, block: u32, key: &[u8]) -> Option<Share> {
+        let (&low, &high) = (self.prefixes.get(block as usize)?, self.prefixes.get(block as usize + 1)?);
+        let above = prefix_after(key, self.shared).saturating_sub(low);
+        (low < high).then(|| Share::new(above, high - low))
     }
 
     /// May a block start with this key?

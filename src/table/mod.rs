@@ -25,7 +25,7 @@
 //! * All checks are `half(XXH3(bytes, at(number, offset of the first)))`. What decides where a search goes is checked before it is
 //!   used. Fences, index and properties are read and checked once, at the first use, and stay in memory (12 bytes a block, 8
 //!   bytes for 64 keys); an open looks at header and footer only. A trailer is checked whenever its block is entered, a page
-//!   whenever it is searched, a record whenever it is compared.
+//!   whenever it is searched, and of the records that a search compares the two that decide.
 //! * A check is no proof of good will: whoever can write the file can compute it. So every offset and count is bounded before it is
 //!   used; memory and work are bounded by the file's length.
 //! * The manifest remembers of each table its length, the footer's check and the range of its keys ([`Meta`]).

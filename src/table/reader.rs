@@ -5,7 +5,7 @@
 //!  1 a key outside of [smallest, largest] is not here
 //!  2 the fences give the blocks that may start with `key`: mostly none, and the block before them is the one
 //!  3 among those that may, by binary search over their first records, the last that starts before (key, seq)
-//!  4 in that block, by binary search, the first record that is not before (key, seq)
+//!  4 in that block, by binary search from where the fences let it expect, the first record that is not before (key, seq)
 //!  5 or, behind its end, the first one of the next block
 //!
 //! find(key, hash), by hash
@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use crate::bracket::{Bound, Share};
 use crate::cache::{Block, Cache};
 use crate::env::{Env, ReadFile};
 use crate::error::{Error, ErrorKind, Result, zeroed};
@@ -31,6 +32,10 @@ use crate::table::{HEADER_BYTES, Io, Meta, check_of, properties};
 
 /// Hash pages that are read, and cached, together.
 const PAGES_READ: usize = 8;
+/// A trailer is mostly shorter: two bytes a record.
+pub(super) const TRAILER_BYTES_USUAL: u64 = 128;
+/// How many bytes of a block are asked for at once where a key is expected.
+const EXPECTED_BYTES: u64 = 896;
 /// How much of the hash pages is read at a time by whoever wants all of them.
 const PAGES_READ_BYTES: usize = 256 << 10;
 
@@ -91,6 +96,14 @@ impl Found<'_> {
 pub(super) struct Position {
     pub block: u32,
     pub index: u32,
+}
+
+/// Where a place is, as far as the fences tell.
+pub(super) enum Near {
+    /// There.
+    At(Position),
+    /// Before one of the records of this block, but not before the first, or right behind them.
+    Within(u32),
 }
 
 impl Table {
@@ -170,12 +183,16 @@ impl Table {
         let Some(block) = self.block_before(fences, key, seq, None)? else {
             return self.first_of(fences, 0, key);
         };
+        let share = self.expect(fences, block, key);
         let (bytes, layout, start) = self.enter(fences, block, None)?;
-        let index = layout.lower_bound(&self.file, &bytes, start, key, seq)?;
-        if index == layout.count {
+        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, (key, seq), share)?;
+        if !is_verified {
             return self.first_of(fences, block + 1, key);
         }
-        self.found(&bytes, layout, start, index, key)
+        let (at, record, header) =
+            layout.record(&bytes, at as u32).ok_or_else(|| block::no_record(&self.file, start))?;
+        let found = || Found { offset: start + at as u64, bytes: bytes.part(at, layout.records_end), header };
+        Ok((header.key(record) == key).then(found))
     }
 
     /// The first record of `block`, if there is such a block and its key is `key`.
@@ -185,23 +202,11 @@ impl Table {
             return Ok(None);
         }
         let (bytes, layout, start) = self.enter(fences, block, None)?;
-        self.found(&bytes, layout, start, 0, key)
-    }
-
-    /// A record of a block, verified, if its key is `key`.
-    fn found<'a>(
-        &self,
-        block: &Bytes<'a>,
-        layout: Layout,
-        start: u64,
-        index: u32,
-        key: &[u8],
-    ) -> Result<Option<Found<'a>>> {
-        let (at, bytes, header) = layout.record(block, index).ok_or_else(|| block::no_record(&self.file, start))?;
+        let (at, record, header) = layout.record(&bytes, 0).ok_or_else(|| block::no_record(&self.file, start))?;
         let offset = start + at as u64;
-        self.file.check(bytes, &header, offset)?;
-        let found = || Found { offset, bytes: block.part(at, layout.records_end), header };
-        Ok((header.key(bytes) == key).then(found))
+        self.file.check(record, &header, offset)?;
+        let found = || Found { offset, bytes: bytes.part(at, layout.records_end), header };
+        Ok((header.key(record) == key).then(found))
     }
 
     /// The newest version of `key`, whose hash is given, found by hash; verified. None means that the table does not have the key.
@@ -288,19 +293,44 @@ impl Table {
     /// The place of the first record that is not before (`key`, `seq`): a larger key, or this key at `seq` or older.
     pub(super) fn lower_bound(&self, key: &[u8], seq: Seq, past: Option<&dyn ReadFile>) -> Result<Position> {
         let fences = self.fences()?;
+        let block = match self.near(fences, key, seq, past)? {
+            Near::At(position) => return Ok(position),
+            Near::Within(block) => block,
+        };
+        let share = self.expect(fences, block, key);
+        let (bytes, layout, start) = self.enter(fences, block, past)?;
+        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, (key, seq), share)?;
+        let behind = Position { block: block + 1, index: 0 };
+        Ok(if is_verified { Position { block, index: at as u32 } } else { behind })
+    }
+
+    /// Where that is, as far as the fences tell.
+    #[inline]
+    pub(super) fn near(&self, fences: &Fences, key: &[u8], seq: Seq, past: Option<&dyn ReadFile>) -> Result<Near> {
         let meta = &self.parts.meta;
         if key > meta.largest.as_slice() {
-            return Ok(Position { block: fences.blocks(), index: 0 });
+            return Ok(Near::At(Position { block: fences.blocks(), index: 0 }));
         }
         if key < meta.smallest.as_slice() {
-            return Ok(Position { block: 0, index: 0 });
+            return Ok(Near::At(Position { block: 0, index: 0 }));
         }
-        let Some(block) = self.block_before(fences, key, seq, past)? else {
-            return Ok(Position { block: 0, index: 0 });
-        };
-        let (bytes, layout, start) = self.enter(fences, block, past)?;
-        let index = layout.lower_bound(&self.file, &bytes, start, key, seq)?;
-        Ok(if index == layout.count { Position { block: block + 1, index: 0 } } else { Position { block, index } })
+        let block = self.block_before(fences, key, seq, past)?;
+        Ok(block.map_or(Near::At(Position { block: 0, index: 0 }), Near::Within))
+    }
+
+    /// Which part of a block's keys is probably smaller than `key`; the records there are wanted soon.
+    #[inline]
+    pub(super) fn expect(&self, fences: &Fences, block: u32, key: &[u8]) -> Option<Share> {
+        let share = fences.share_below(block, key)?;
+        if self.is_mapped() {
+            // They and the trailer, without which none of them can be found, come from memory together.
+            let (start, end) = fences.bounds(block);
+            self.file.prefetch(end.saturating_sub(TRAILER_BYTES_USUAL), TRAILER_BYTES_USUAL as usize);
+            let middle = start + share.of(end - start);
+            let from = middle.saturating_sub(EXPECTED_BYTES / 2).max(start);
+            self.file.prefetch(from, end.min(from + EXPECTED_BYTES).saturating_sub(from) as usize);
+        }
+        Some(share)
     }
 
     /// The last block that starts before (`key`, `seq`), for a key between the smallest and the largest.

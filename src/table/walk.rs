@@ -15,11 +15,9 @@ use crate::record::SEQ_MAX;
 use crate::sync::Arc;
 use crate::table::block::{self, Layout};
 use crate::table::fences::Fences;
-use crate::table::reader::{Position, Table};
+use crate::table::reader::{Near, Position, TRAILER_BYTES_USUAL, Table};
 use crate::walk::{Stand, Walk, Window};
 
-/// A trailer is mostly shorter: two bytes a record.
-const TRAILER_BYTES_USUAL: u64 = 128;
 /// What a streaming cursor reads at a time, or one block if that is longer.
 const STREAM_BYTES: u64 = 256 << 10;
 
@@ -156,9 +154,22 @@ impl TableWalk {
     /// Goes into `block`, if it has records within the bounds: to the first one (forward), the last one, or the given one.
     fn enter(&mut self, stand: &mut Stand, block: u32, forward: bool, index: Option<u32>) -> Result<()> {
         stand.leave();
-        if block < self.low.block || (Position { block, index: 0 }) >= self.high {
+        if !self.bounds_reach(block) {
             return Ok(());
         }
+        self.open(stand, block, forward)?;
+        let index = index.unwrap_or(if forward { self.first } else { self.end.wrapping_sub(1) });
+        self.load(stand, index, false)
+    }
+
+    /// May `block` have records within the bounds?
+    #[inline]
+    fn bounds_reach(&self, block: u32) -> bool {
+        block >= self.low.block && (Position { block, index: 0 }) < self.high
+    }
+
+    /// Makes `block` the one it is in.
+    fn open(&mut self, stand: &mut Stand, block: u32, forward: bool) -> Result<()> {
         let fences = self.table.fences()?;
         let (start, end) = fences.bounds(block);
         if self.is_mapped {
@@ -179,8 +190,7 @@ impl TableWalk {
         let count = self.layout.count;
         self.first = if block == self.low.block { self.low.index } else { 0 };
         self.end = if block == self.high.block { self.high.index.min(count) } else { count };
-        let index = index.unwrap_or(if forward { self.first } else { self.end.wrapping_sub(1) });
-        self.load(stand, index)
+        Ok(())
     }
 
     /// Brings in the bytes of `block` and, streaming, of those that follow it in this direction.
@@ -208,9 +218,9 @@ impl TableWalk {
         Ok(())
     }
 
-    /// Stands on the record with this number in the block, or nowhere if that is outside.
+    /// Stands on the record with this number in the block, or nowhere if that is outside. It is verified unless it was before.
     #[inline]
-    fn load(&mut self, stand: &mut Stand, index: u32) -> Result<()> {
+    fn load(&mut self, stand: &mut Stand, index: u32, is_verified: bool) -> Result<()> {
         stand.leave();
         if index < self.first || index >= self.end {
             return Ok(());
@@ -220,10 +230,25 @@ impl TableWalk {
         let (at, record, header) =
             self.layout.record(stand.window().tail(start), index).ok_or_else(|| block::no_record(file, start))?;
         let offset = start + at as u64;
-        file.check(record, &header, offset)?;
+        if !is_verified {
+            file.check(record, &header, offset)?;
+        }
         let prefix = stand.prefix_of(header.key(record));
         stand.put(offset, header, prefix);
         Ok(())
+    }
+
+    /// Goes to the record at or behind this place, or to the one before it.
+    fn sought(&mut self, stand: &mut Stand, place: Position, forward: bool) -> Result<()> {
+        if forward {
+            let place = place.max(self.low);
+            return self.enter(stand, place.block, forward, Some(place.index));
+        }
+        match place.min(self.high) {
+            place if place <= self.low => Ok(()),
+            Position { block, index: 0 } => self.enter(stand, block - 1, forward, None),
+            Position { block, index } => self.enter(stand, block, forward, Some(index - 1)),
+        }
     }
 
     #[cold]
@@ -271,7 +296,11 @@ impl Walk for TableWalk {
             return Ok(());
         }
         let index = if forward { self.index + 1 } else { self.index.wrapping_sub(1) };
-        if index >= self.first && index < self.end { self.load(stand, index) } else { self.next_block(stand, forward) }
+        if index >= self.first && index < self.end {
+            self.load(stand, index, false)
+        } else {
+            self.next_block(stand, forward)
+        }
     }
 
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
@@ -285,16 +314,27 @@ impl Walk for TableWalk {
     fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         stand.leave();
         // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
-        let after = forward == beyond;
-        let bound = self.table.lower_bound(key, if after { 0 } else { SEQ_MAX }, self.through.past())?;
-        if forward {
-            let bound = bound.max(self.low);
-            return self.enter(stand, bound.block, forward, Some(bound.index));
-        }
-        match bound.min(self.high) {
-            bound if bound <= self.low => Ok(()),
-            Position { block, index: 0 } => self.enter(stand, block - 1, forward, None),
-            Position { block, index } => self.enter(stand, block, forward, Some(index - 1)),
+        let seq = if forward == beyond { 0 } else { SEQ_MAX };
+        let block = match self.table.near(self.table.fences()?, key, seq, self.through.past())? {
+            Near::Within(block) if self.bounds_reach(block) => block,
+            Near::Within(block) => return self.sought(stand, Position { block, index: 0 }, forward),
+            Near::At(position) => return self.sought(stand, position, forward),
+        };
+        let share = self.table.expect(self.table.fences()?, block, key);
+        self.open(stand, block, forward)?;
+        let bytes = stand.window().tail(self.start);
+        let found = self.layout.lower_bound(self.table.file(), bytes, self.start, (key, seq), share)?;
+        let at = found.at as u32;
+        match forward {
+            true if at < self.end => {
+                let index = at.max(self.first);
+                self.load(stand, index, found.is_verified && index == at)
+            }
+            false if at > self.first => {
+                let end = at.min(self.end);
+                self.load(stand, end.wrapping_sub(1), found.is_verified_before && end == at)
+            }
+            _ => self.next_block(stand, forward),
         }
     }
 
