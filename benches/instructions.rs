@@ -28,7 +28,7 @@ const CHILD: &str = "KVS_BENCH_INSTRUCTIONS_CHILD";
 
 type Row = (&'static str, fn(&Db));
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 17] = [
     ("put, a new key", |db| measured(|| new_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, an overwrite", |db| measured(|| old_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, a hot key", |db| {
@@ -72,6 +72,11 @@ const ROWS: [Row; 15] = [
     ("previous, of a table", |db| {
         db.flush().unwrap();
         previous(db);
+    }),
+    ("an iterator and its seek, of the log", seek),
+    ("an iterator and its seek, of a table", |db| {
+        db.flush().unwrap();
+        seek(db);
     }),
 ];
 
@@ -121,6 +126,18 @@ fn previous(db: &Db) {
     measured(|| {
         for _ in 0..OPERATIONS {
             assert!(iter.move_prev().unwrap());
+            black_box((iter.key(), iter.value()));
+        }
+    });
+}
+
+fn seek(db: &Db) {
+    // What is done once is not counted: the log is sorted, the table's fences are read.
+    assert!(db.iter().unwrap().seek(key(0)).unwrap());
+    measured(|| {
+        for i in old_keys() {
+            let mut iter = db.iter().unwrap();
+            assert!(iter.seek(key(i)).unwrap());
             black_box((iter.key(), iter.value()));
         }
     });

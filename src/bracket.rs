@@ -65,24 +65,17 @@ pub fn first_not_before(
     mut verify: impl FnMut(usize) -> Result<()>,
 ) -> Result<Bound> {
     let (mut low, mut high) = (from, to);
-    let mut look = |low: &mut usize, high: &mut usize, at: usize| -> Result<()> {
-        if is_before(at)? {
-            *low = at + 1;
-        } else {
-            *high = at;
-        }
-        Ok(())
-    };
-    if let Some((first, second)) = likely {
-        for at in [first, second] {
-            if (low..high).contains(&at) {
-                look(&mut low, &mut high, at)?;
-            }
-        }
-    }
+    // Two numbers that are not looked at are none.
+    let (mut next, mut after) = likely.unwrap_or((usize::MAX, usize::MAX));
     while low < high {
         let middle = low + (high - low) / 2;
-        look(&mut low, &mut high, middle)?;
+        let at = if (low..high).contains(&next) { next } else { middle };
+        (next, after) = (after, usize::MAX);
+        if is_before(at)? {
+            low = at + 1;
+        } else {
+            high = at;
+        }
     }
     let (is_verified, is_verified_before) = (low < to, low > from);
     if is_verified_before {

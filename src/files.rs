@@ -313,8 +313,9 @@ impl File {
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let base = self.base.load(Ordering::Relaxed).cast_const().cast::<i8>();
-            let from = offset as usize;
-            for at in (from & !(CACHE_LINE - 1)..from + len).step_by(CACHE_LINE) {
+            let from = offset as usize & !(CACHE_LINE - 1);
+            let lines = ((offset as usize - from).wrapping_add(len)).div_ceil(CACHE_LINE);
+            for at in (0..lines).map(|line| from.wrapping_add(line * CACHE_LINE)) {
                 // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(at)) };
             }

@@ -132,6 +132,14 @@ impl Header {
     }
 }
 
+/// The key of the record at the start of `bytes`; nothing else is looked at.
+#[inline]
+pub fn key(bytes: &[u8]) -> Option<&[u8]> {
+    let (key_len, at) = coding::get_varint32(bytes, FIXED_BYTES)?;
+    let (_, at) = coding::get_varint32(bytes, at)?;
+    bytes.get(at..at.checked_add(key_len as usize)?)
+}
+
 /// A record in its file: where it stands, and its header, decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored {

@@ -57,7 +57,7 @@ impl MemtableWalk {
     }
 
     /// Stands on `at`, or nowhere if that is outside. It is verified unless it was before.
-    #[inline]
+    #[inline(always)]
     fn load(&mut self, stand: &mut Stand, at: usize, forward: bool, is_verified: bool) -> Result<()> {
         self.at = at;
         stand.leave();

@@ -6,7 +6,8 @@ use crate::bracket::{self, Bound, Share};
 use crate::coding::{get_u32, round_up_8};
 use crate::error::Result;
 use crate::files::File;
-use crate::record::{FileSalt, Header, Seq};
+use crate::merging::prefix_after;
+use crate::record::{self, FileSalt, Header, Seq};
 use crate::table::check_of;
 
 /// A record of 16 bytes and a trailer of as many.
@@ -74,7 +75,7 @@ impl Layout {
         file: &File,
         block: &[u8],
         offset: u64,
-        (key, seq): (&[u8], Seq),
+        sought: &Sought<'_>,
         share: Option<Share>,
     ) -> Result<Bound> {
         let count = self.count as usize;
@@ -87,32 +88,62 @@ impl Layout {
                 }
             }
         }
-        let record = |i: usize| self.record(block, i as u32).ok_or_else(|| no_record(file, offset));
+        let no_record = || no_record(file, offset);
+        let start = |i: usize| self.start(block, i as u32).ok_or_else(no_record);
+        let bytes = |start: usize| block.get(start..self.records_end).unwrap_or(&[]);
         bracket::first_not_before(
             0,
             count,
             likely,
-            |i| record(i).map(|(_, bytes, header)| is_before(bytes, &header, key, seq)),
-            |i| record(i).and_then(|(start, bytes, header)| file.check(bytes, &header, offset + start as u64)),
+            |i| sought.is_behind(bytes(start(i)?)).ok_or_else(no_record),
+            |i| {
+                let (start, bytes, header) = self.record(block, i as u32).ok_or_else(no_record)?;
+                file.check(bytes, &header, offset + start as u64)
+            },
         )
     }
 
-    /// Does the `i`-th record, which is verified, stand before (`key`, `seq`)?
+    /// Does the `i`-th record, which is verified, stand before what is sought?
     #[inline]
-    pub fn is_before(&self, file: &File, block: &[u8], offset: u64, i: u32, key: &[u8], seq: Seq) -> Result<bool> {
+    pub fn is_before(&self, file: &File, block: &[u8], offset: u64, i: u32, sought: &Sought<'_>) -> Result<bool> {
         let (start, bytes, header) = self.record(block, i).ok_or_else(|| no_record(file, offset))?;
         file.check(bytes, &header, offset + start as u64)?;
-        Ok(is_before(bytes, &header, key, seq))
+        sought.is_behind(bytes).ok_or_else(|| no_record(file, offset))
     }
 }
 
-/// Does a record stand before (`key`, `seq`)?
-#[inline]
-fn is_before(bytes: &[u8], header: &Header, key: &[u8], seq: Seq) -> bool {
-    match header.key(bytes).cmp(key) {
-        Ordering::Less => true,
-        Ordering::Equal => header.seq() > seq,
-        Ordering::Greater => false,
+/// The place among a table's records that is looked for: before a larger key, and before this one at this number or older.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// Between the smallest and the largest key of the table.
+    pub key: &'a [u8],
+    seq: Seq,
+    /// How many first bytes all keys of the table share, this one included.
+    shared: usize,
+    /// The eight bytes behind, which mostly decide.
+    pub prefix: u64,
+}
+
+impl<'a> Sought<'a> {
+    /// `key` at `seq`, of which all keys of the table have the first `shared` bytes.
+    #[inline]
+    pub fn new(key: &'a [u8], seq: Seq, shared: usize) -> Sought<'a> {
+        Sought { key, seq, shared, prefix: prefix_after(key, shared) }
+    }
+
+    /// Is it behind the record at the start of `bytes`? None, if none is there.
+    #[inline(always)]
+    fn is_behind(&self, bytes: &[u8]) -> Option<bool> {
+        let key = record::key(bytes)?;
+        let prefix = prefix_after(key, self.shared);
+        if prefix != self.prefix {
+            return Some(prefix < self.prefix);
+        }
+        Some(match key.cmp(self.key) {
+            Ordering::Less => true,
+            Ordering::Equal => Header::decode(bytes)?.seq() > self.seq,
+            Ordering::Greater => false,
+        })
     }
 }
 

@@ -8,7 +8,9 @@ use crate::bracket::Share;
 use crate::coding::{get_u32, get_u64, round_up_8};
 use crate::error::Result;
 use crate::merging::prefix_after;
-use crate::table::{HEADER_BYTES, block::BLOCK_BYTES_LEAST};
+use crate::record::Seq;
+use crate::table::HEADER_BYTES;
+use crate::table::block::{BLOCK_BYTES_LEAST, Sought};
 
 /// Bytes of the section for so many blocks.
 pub fn section_len(blocks: u64) -> Option<u64> {
@@ -116,11 +118,17 @@ impl Fences {
         self.starts.get(behind.saturating_sub(1)).map_or(0, |&start| u64::from(start) * 8)
     }
 
-    /// For a key between the smallest and the largest: the blocks before the first number start with a smaller key, those from
-    /// the second on with a larger one, and between them the eight bytes are equal.
+    /// `key` at `seq`, to be looked for; the key is between the smallest and the largest.
     #[inline]
-    pub fn candidates(&self, key: &[u8]) -> (u32, u32) {
-        let wanted = prefix_after(key, self.shared);
+    pub fn sought<'a>(&self, key: &'a [u8], seq: Seq) -> Sought<'a> {
+        Sought::new(key, seq, self.shared)
+    }
+
+    /// The blocks before the first number start with a smaller key, those from the second on with a larger one, and between them the
+    /// eight bytes are equal.
+    #[inline]
+    pub fn candidates(&self, sought: &Sought<'_>) -> (u32, u32) {
+        let wanted = sought.prefix;
         let low = self.prefixes.partition_point(|&fence| fence < wanted);
         let mut equal = 0;
         if self.prefixes.get(low) == Some(&wanted) {
@@ -129,19 +137,19 @@ impl Fences {
         (low as u32, (low + equal) as u32)
     }
 
-    /// Which part of a block's keys is probably smaller than `key`, if keys are as many between any two of its fence and the next one.
+    /// Which part of a block's keys is probably smaller than the key sought, if keys are as many between any two of its fence and the next one.
     /// None, if these don't tell.
     #[inline]
-    pub fn share_below(&self, block: u32, key: &[u8]) -> Option<Share> {
+    pub fn share_below(&self, block: u32, sought: &Sought<'_>) -> Option<Share> {
         let (&low, &high) = (self.prefixes.get(block as usize)?, self.prefixes.get(block as usize + 1)?);
-        let above = prefix_after(key, self.shared).saturating_sub(low);
+        let above = sought.prefix.saturating_sub(low);
         (low < high).then(|| Share::new(above, high - low))
     }
 
-    /// May a block start with this key?
+    /// May a block start with the key sought?
     #[inline]
-    pub fn may_start_with(&self, block: u32, key: &[u8]) -> bool {
-        self.prefixes.get(block as usize) == Some(&prefix_after(key, self.shared))
+    pub fn may_start_with(&self, block: u32, sought: &Sought<'_>) -> bool {
+        self.prefixes.get(block as usize) == Some(&sought.prefix)
     }
 
     /// The fence of a block.
@@ -182,7 +190,7 @@ mod tests {
             for (key, block) in keys.iter().zip(0..) {
                 assert_eq!(parsed.prefix(block), Some(prefix_after(key, shared)), "{key:?} behind {shared}");
                 assert_eq!(parsed.bounds(block), (64 + 32 * u64::from(block), 96 + 32 * u64::from(block)));
-                let (low, high) = parsed.candidates(key);
+                let (low, high) = parsed.candidates(&parsed.sought(key, 0));
                 assert!(low <= block && block < high);
             }
             assert_eq!(parsed.block_of(63), None);

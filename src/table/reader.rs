@@ -24,7 +24,7 @@ use crate::files::{Bytes, File, Pager};
 use crate::merging::shared_prefix;
 use crate::record::{FileSalt, Header, SEQ_MAX, Seq};
 use crate::sync::{Arc, OnceLock};
-use crate::table::block::{self, Layout};
+use crate::table::block::{self, Layout, Sought};
 use crate::table::fences::Fences;
 use crate::table::footer::{self, FOOTER_BYTES, Footer, HeaderRead};
 use crate::table::hashes::{self, HashIndex, PAGE_BYTES};
@@ -180,14 +180,15 @@ impl Table {
             return Ok(None);
         }
         let fences = self.fences()?;
-        let Some(block) = self.block_before(fences, key, seq, None)? else {
-            return self.first_of(fences, 0, key);
+        let sought = fences.sought(key, seq);
+        let Some(block) = self.block_before(fences, &sought, None)? else {
+            return self.first_of(fences, 0, &sought);
         };
-        let share = self.expect(fences, block, key);
+        let share = self.expect(fences, block, &sought);
         let (bytes, layout, start) = self.enter(fences, block, None)?;
-        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, (key, seq), share)?;
+        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, &sought, share)?;
         if !is_verified {
-            return self.first_of(fences, block + 1, key);
+            return self.first_of(fences, block + 1, &sought);
         }
         let (at, record, header) =
             layout.record(&bytes, at as u32).ok_or_else(|| block::no_record(&self.file, start))?;
@@ -195,10 +196,10 @@ impl Table {
         Ok((header.key(record) == key).then(found))
     }
 
-    /// The first record of `block`, if there is such a block and its key is `key`.
+    /// The first record of `block`, if there is such a block and its key is the one sought.
     #[cold]
-    fn first_of(&self, fences: &Fences, block: u32, key: &[u8]) -> Result<Option<Found<'_>>> {
-        if !fences.may_start_with(block, key) {
+    fn first_of(&self, fences: &Fences, block: u32, sought: &Sought<'_>) -> Result<Option<Found<'_>>> {
+        if !fences.may_start_with(block, sought) {
             return Ok(None);
         }
         let (bytes, layout, start) = self.enter(fences, block, None)?;
@@ -206,7 +207,7 @@ impl Table {
         let offset = start + at as u64;
         self.file.check(record, &header, offset)?;
         let found = || Found { offset, bytes: bytes.part(at, layout.records_end), header };
-        Ok((header.key(record) == key).then(found))
+        Ok((header.key(record) == sought.key).then(found))
     }
 
     /// The newest version of `key`, whose hash is given, found by hash; verified. None means that the table does not have the key.
@@ -293,35 +294,36 @@ impl Table {
     /// The place of the first record that is not before (`key`, `seq`): a larger key, or this key at `seq` or older.
     pub(super) fn lower_bound(&self, key: &[u8], seq: Seq, past: Option<&dyn ReadFile>) -> Result<Position> {
         let fences = self.fences()?;
-        let block = match self.near(fences, key, seq, past)? {
+        let sought = fences.sought(key, seq);
+        let block = match self.near(fences, &sought, past)? {
             Near::At(position) => return Ok(position),
             Near::Within(block) => block,
         };
-        let share = self.expect(fences, block, key);
+        let share = self.expect(fences, block, &sought);
         let (bytes, layout, start) = self.enter(fences, block, past)?;
-        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, (key, seq), share)?;
+        let Bound { at, is_verified, .. } = layout.lower_bound(&self.file, &bytes, start, &sought, share)?;
         let behind = Position { block: block + 1, index: 0 };
         Ok(if is_verified { Position { block, index: at as u32 } } else { behind })
     }
 
     /// Where that is, as far as the fences tell.
     #[inline]
-    pub(super) fn near(&self, fences: &Fences, key: &[u8], seq: Seq, past: Option<&dyn ReadFile>) -> Result<Near> {
-        let meta = &self.parts.meta;
+    pub(super) fn near(&self, fences: &Fences, sought: &Sought<'_>, past: Option<&dyn ReadFile>) -> Result<Near> {
+        let (meta, key) = (&self.parts.meta, sought.key);
         if key > meta.largest.as_slice() {
             return Ok(Near::At(Position { block: fences.blocks(), index: 0 }));
         }
         if key < meta.smallest.as_slice() {
             return Ok(Near::At(Position { block: 0, index: 0 }));
         }
-        let block = self.block_before(fences, key, seq, past)?;
+        let block = self.block_before(fences, sought, past)?;
         Ok(block.map_or(Near::At(Position { block: 0, index: 0 }), Near::Within))
     }
 
-    /// Which part of a block's keys is probably smaller than `key`; the records there are wanted soon.
+    /// Which part of a block's keys is probably smaller than the one sought; the records there are wanted soon.
     #[inline]
-    pub(super) fn expect(&self, fences: &Fences, block: u32, key: &[u8]) -> Option<Share> {
-        let share = fences.share_below(block, key)?;
+    pub(super) fn expect(&self, fences: &Fences, block: u32, sought: &Sought<'_>) -> Option<Share> {
+        let share = fences.share_below(block, sought)?;
         if self.is_mapped() {
             // They and the trailer, without which none of them can be found, come from memory together.
             let (start, end) = fences.bounds(block);
@@ -333,14 +335,14 @@ impl Table {
         Some(share)
     }
 
-    /// The last block that starts before (`key`, `seq`), for a key between the smallest and the largest.
+    /// The last block that starts before what is sought.
     #[inline]
-    fn block_before(&self, fences: &Fences, key: &[u8], seq: Seq, past: Option<&dyn ReadFile>) -> Result<Option<u32>> {
-        let (mut low, mut high) = fences.candidates(key);
+    fn block_before(&self, fences: &Fences, sought: &Sought<'_>, past: Option<&dyn ReadFile>) -> Result<Option<u32>> {
+        let (mut low, mut high) = fences.candidates(sought);
         while low < high {
             let middle = low + (high - low) / 2;
             let (bytes, layout, start) = self.enter(fences, middle, past)?;
-            if layout.is_before(&self.file, &bytes, start, 0, key, seq)? {
+            if layout.is_before(&self.file, &bytes, start, 0, sought)? {
                 low = middle + 1;
             } else {
                 high = middle;

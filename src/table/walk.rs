@@ -219,7 +219,7 @@ impl TableWalk {
     }
 
     /// Stands on the record with this number in the block, or nowhere if that is outside. It is verified unless it was before.
-    #[inline]
+    #[inline(always)]
     fn load(&mut self, stand: &mut Stand, index: u32, is_verified: bool) -> Result<()> {
         stand.leave();
         if index < self.first || index >= self.end {
@@ -315,15 +315,17 @@ impl Walk for TableWalk {
         stand.leave();
         // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
         let seq = if forward == beyond { 0 } else { SEQ_MAX };
-        let block = match self.table.near(self.table.fences()?, key, seq, self.through.past())? {
+        let fences = self.table.fences()?;
+        let sought = fences.sought(key, seq);
+        let block = match self.table.near(fences, &sought, self.through.past())? {
             Near::Within(block) if self.bounds_reach(block) => block,
             Near::Within(block) => return self.sought(stand, Position { block, index: 0 }, forward),
             Near::At(position) => return self.sought(stand, position, forward),
         };
-        let share = self.table.expect(self.table.fences()?, block, key);
+        let share = self.table.expect(fences, block, &sought);
         self.open(stand, block, forward)?;
         let bytes = stand.window().tail(self.start);
-        let found = self.layout.lower_bound(self.table.file(), bytes, self.start, (key, seq), share)?;
+        let found = self.layout.lower_bound(self.table.file(), bytes, self.start, &sought, share)?;
         let at = found.at as u32;
         match forward {
             true if at < self.end => {
