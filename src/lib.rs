@@ -89,6 +89,8 @@ mod scratch;
 mod slots;
 #[cfg(not(kvs_loom))]
 mod snapshot;
+#[cfg(not(kvs_loom))]
+mod sorting;
 mod sync;
 #[cfg(not(kvs_loom))]
 mod table;

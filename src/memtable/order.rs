@@ -7,7 +7,7 @@
 //! Sorting
 //! 1. Find the longest prefix that all keys share: zero-padded numbers and URLs would otherwise tie on their first eight
 //!    bytes, and each comparison would cost two cache misses.
-//! 2. Sort (the eight bytes after it, offset) pairs by the eight bytes.
+//! 2. Sort (the eight bytes after it, offset) pairs by the eight bytes ([`sorting`]).
 //! 3. Refine each range of equal eight bytes: by whole keys if it is small, else by the eight bytes after what the range
 //!    shares, and so on until keys end or differ. A higher offset in one segment is a newer version: equal keys are put in the order of
 //!    their offsets, which count downwards.
@@ -19,6 +19,7 @@ use crate::log::frame;
 use crate::merging::{prefix_after, shared_prefix};
 use crate::record::{Header, Kind, Seq};
 use crate::scratch;
+use crate::sorting;
 use crate::sync::Arc;
 
 /// One fence for so many records.
@@ -221,7 +222,7 @@ impl<'a> Sorting<'a> {
     fn finish(self) -> Result<Run> {
         let Sorting { file, shared, mut pairs, bytes, .. } = self;
         // Whoever ties is put in order by `refine`, all of it.
-        pairs.sort_unstable_by_key(|pair| pair.0);
+        sorting::sort(&mut pairs, |pair| pair.0);
         refine(file, &mut pairs, shared)?;
         let key = |pair: Option<&(u64, u32)>| -> Result<Box<[u8]>> {
             let Some(pair) = pair else { return Ok(Box::default()) };

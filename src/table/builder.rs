@@ -26,6 +26,7 @@ use crate::files::File;
 use crate::merging::shared_prefix;
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
 use crate::scratch;
+use crate::sorting;
 use crate::table::fences::{self, Fence};
 use crate::table::footer::{self, FOOTER_BYTES, Footer, RecordsCheck};
 use crate::table::hashes::Keyed;
@@ -258,7 +259,7 @@ impl Builder {
 
         let pages_at = self.position();
         let mut keys = std::mem::take(&mut self.keys);
-        keys.sort_unstable_by_key(|key| key.entry);
+        sorting::sort(&mut keys, |key| key.entry);
         let mut index = Vec::with_capacity(8 * keys.len().div_ceil(hashes::PAGE_ENTRIES));
         for page in keys.chunks(hashes::PAGE_ENTRIES) {
             let offset = self.position();
