@@ -172,7 +172,10 @@ impl Run {
         }
         let wanted = prefix_after(key, self.shared);
         let first = self.fences.partition_point(|&fence| fence < wanted);
-        let last = self.fences.partition_point(|&fence| fence <= wanted);
+        let mut last = first;
+        if self.fences.get(first) == Some(&wanted) {
+            last += self.fences[first..].partition_point(|&fence| fence == wanted);
+        }
         (first.saturating_sub(1) * FENCE_EVERY, whole.1.min(last * FENCE_EVERY))
     }
 }
