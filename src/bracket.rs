@@ -12,7 +12,11 @@
 //! and the first of the next tells, within some records, where it is: those are asked from memory at once, where a search from the middle
 //! waits for one after the other.
 
+use std::cmp::Ordering;
+
 use crate::error::Result;
+use crate::merging::prefix_after;
+use crate::record::{self, Header, Seq};
 
 /// Where a search ended: the first that does not come before what is sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,41 @@ impl Share {
     pub fn among(self, count: usize) -> (usize, usize) {
         let (middle, apart) = (self.of(count as u64) as usize, count.isqrt() / 2 + 1);
         (middle.saturating_sub(apart), (middle + apart).min(count.wrapping_sub(1)))
+    }
+}
+
+/// The place among sorted records that is looked for: before a larger key, and before this one at this number or older.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// Which.
+    pub key: &'a [u8],
+    seq: Seq,
+    /// How many first bytes all keys share, this one included.
+    shared: usize,
+    /// The eight bytes behind, which mostly decide.
+    pub prefix: u64,
+}
+
+impl<'a> Sought<'a> {
+    /// `key` at `seq`, of which all keys that it is compared with have the first `shared` bytes.
+    #[inline]
+    pub fn new(key: &'a [u8], seq: Seq, shared: usize) -> Sought<'a> {
+        Sought { key, seq, shared, prefix: prefix_after(key, shared) }
+    }
+
+    /// Is it behind the record at the start of `bytes`? None, if none is there.
+    #[inline(always)]
+    pub fn is_behind(&self, bytes: &[u8]) -> Option<bool> {
+        let key = record::key(bytes)?;
+        let prefix = prefix_after(key, self.shared);
+        if prefix != self.prefix {
+            return Some(prefix < self.prefix);
+        }
+        Some(match key.cmp(self.key) {
+            Ordering::Less => true,
+            Ordering::Equal => Header::decode(bytes)?.seq() > self.seq,
+            Ordering::Greater => false,
+        })
     }
 }
 

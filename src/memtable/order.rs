@@ -12,7 +12,7 @@
 //!    shares, and so on until keys end or differ. A higher offset in one segment is a newer version: equal keys are put in the order of
 //!    their offsets, which count downwards.
 
-use crate::bracket::{self, Bound};
+use crate::bracket::{self, Bound, Sought};
 use crate::error::{Error, Result};
 use crate::files::File;
 use crate::log::frame;
@@ -125,7 +125,8 @@ impl Run {
 
     /// The first record that is not before (`key`, `seq`): a larger key, or this key at `seq` or older.
     pub fn lower_bound(&self, key: &[u8], seq: Seq) -> Result<Bound> {
-        let (low, high) = self.fenced(key);
+        let sought = Sought::new(key, seq, self.shared);
+        let (low, high) = self.fenced(&sought);
         // They wait for memory together, if they are few.
         for &unit in self.offsets.get(low..high).unwrap_or(&[]).iter().take(2 * FENCE_EVERY) {
             self.file.prefetch(u64::from(unit) * 8, 1);
@@ -136,12 +137,8 @@ impl Run {
             high,
             None,
             |i| {
-                let (bytes, header) = record_at(&self.file, self.offset(i))?;
-                Ok(match header.key(bytes).cmp(key) {
-                    std::cmp::Ordering::Less => true,
-                    std::cmp::Ordering::Equal => header.seq() > seq,
-                    std::cmp::Ordering::Greater => false,
-                })
+                let offset = self.offset(i);
+                sought.is_behind(self.file.tail(offset)).ok_or_else(|| no_record(&self.file, offset))
             },
             |i| {
                 let (bytes, header) = record_at(&self.file, self.offset(i))?;
@@ -155,9 +152,9 @@ impl Run {
         (!self.offsets.is_empty()).then_some((&self.smallest, &self.largest))
     }
 
-    /// Narrows the search for `key` by the fences to a range that holds its lower bound.
-    fn fenced(&self, key: &[u8]) -> (usize, usize) {
-        let whole = (0, self.offsets.len());
+    /// Narrows the search by the fences to a range that holds its lower bound.
+    fn fenced(&self, sought: &Sought<'_>) -> (usize, usize) {
+        let (key, whole) = (sought.key, (0, self.offsets.len()));
         if self.offsets.is_empty() {
             return whole;
         }
@@ -170,7 +167,7 @@ impl Run {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        let wanted = prefix_after(key, self.shared);
+        let wanted = sought.prefix;
         let first = self.fences.partition_point(|&fence| fence < wanted);
         let mut last = first;
         if self.fences.get(first) == Some(&wanted) {

@@ -1,13 +1,10 @@
 //! The block: records, and a trailer that says where each starts. The grammar stands in [`table`](super).
 
-use std::cmp::Ordering;
-
-use crate::bracket::{self, Bound, Share};
+use crate::bracket::{self, Bound, Share, Sought};
 use crate::coding::{get_u32, round_up_8};
 use crate::error::Result;
 use crate::files::File;
-use crate::merging::prefix_after;
-use crate::record::{self, FileSalt, Header, Seq};
+use crate::record::{FileSalt, Header};
 use crate::table::check_of;
 
 /// A record of 16 bytes and a trailer of as many.
@@ -109,41 +106,6 @@ impl Layout {
         let (start, bytes, header) = self.record(block, i).ok_or_else(|| no_record(file, offset))?;
         file.check(bytes, &header, offset + start as u64)?;
         sought.is_behind(bytes).ok_or_else(|| no_record(file, offset))
-    }
-}
-
-/// The place among a table's records that is looked for: before a larger key, and before this one at this number or older.
-#[derive(Clone, Copy, Debug)]
-pub struct Sought<'a> {
-    /// Between the smallest and the largest key of the table.
-    pub key: &'a [u8],
-    seq: Seq,
-    /// How many first bytes all keys of the table share, this one included.
-    shared: usize,
-    /// The eight bytes behind, which mostly decide.
-    pub prefix: u64,
-}
-
-impl<'a> Sought<'a> {
-    /// `key` at `seq`, of which all keys of the table have the first `shared` bytes.
-    #[inline]
-    pub fn new(key: &'a [u8], seq: Seq, shared: usize) -> Sought<'a> {
-        Sought { key, seq, shared, prefix: prefix_after(key, shared) }
-    }
-
-    /// Is it behind the record at the start of `bytes`? None, if none is there.
-    #[inline(always)]
-    fn is_behind(&self, bytes: &[u8]) -> Option<bool> {
-        let key = record::key(bytes)?;
-        let prefix = prefix_after(key, self.shared);
-        if prefix != self.prefix {
-            return Some(prefix < self.prefix);
-        }
-        Some(match key.cmp(self.key) {
-            Ordering::Less => true,
-            Ordering::Equal => Header::decode(bytes)?.seq() > self.seq,
-            Ordering::Greater => false,
-        })
     }
 }
 

@@ -4,13 +4,13 @@
 //! the latest key say what all keys so far share, and that can only become less. [`Fence`] keeps the eight bytes behind what was
 //! shared then: whatever lies before them is, if it turns out not to be shared, the same as in the very first key.
 
-use crate::bracket::Share;
+use crate::bracket::{Share, Sought};
 use crate::coding::{get_u32, get_u64, round_up_8};
 use crate::error::Result;
 use crate::merging::prefix_after;
 use crate::record::Seq;
 use crate::table::HEADER_BYTES;
-use crate::table::block::{BLOCK_BYTES_LEAST, Sought};
+use crate::table::block::BLOCK_BYTES_LEAST;
 
 /// Bytes of the section for so many blocks.
 pub fn section_len(blocks: u64) -> Option<u64> {
@@ -118,7 +118,7 @@ impl Fences {
         self.starts.get(behind.saturating_sub(1)).map_or(0, |&start| u64::from(start) * 8)
     }
 
-    /// `key` at `seq`, to be looked for; the key is between the smallest and the largest.
+    /// `key` at `seq`, to be looked for, if it is between the smallest and the largest key.
     #[inline]
     pub fn sought<'a>(&self, key: &'a [u8], seq: Seq) -> Sought<'a> {
         Sought::new(key, seq, self.shared)

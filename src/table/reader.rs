@@ -16,7 +16,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::bracket::{Bound, Share};
+use crate::bracket::{Bound, Share, Sought};
 use crate::cache::{Block, Cache};
 use crate::env::{Env, ReadFile};
 use crate::error::{Error, ErrorKind, Result, zeroed};
@@ -24,7 +24,7 @@ use crate::files::{Bytes, File, Pager};
 use crate::merging::shared_prefix;
 use crate::record::{FileSalt, Header, SEQ_MAX, Seq};
 use crate::sync::{Arc, OnceLock};
-use crate::table::block::{self, Layout, Sought};
+use crate::table::block::{self, Layout};
 use crate::table::fences::Fences;
 use crate::table::footer::{self, FOOTER_BYTES, Footer, HeaderRead};
 use crate::table::hashes::{self, HashIndex, PAGE_BYTES};
