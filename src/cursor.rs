@@ -117,6 +117,14 @@ impl Walk for Way {
     fn is_in_log(&self) -> bool {
         matches!(self, Way::Memtable(..))
     }
+
+    #[inline]
+    fn is_unique(&self) -> bool {
+        match self {
+            Way::Memtable(..) => false,
+            Way::Run(walk) => walk.is_unique,
+        }
+    }
 }
 
 /// Tells cursors how many first bytes all their keys share: what the smallest and the largest share.
@@ -143,6 +151,8 @@ pub struct RunWalk {
     stop: Option<Arc<[u8]>>,
     /// To read past mappings and caches, in large pieces.
     streaming: Option<Arc<dyn Env>>,
+    /// No table of these slices has two versions of a key.
+    is_unique: bool,
     /// The slice it is in, with its number.
     open: Option<(u32, TableWalk)>,
 }
@@ -156,7 +166,9 @@ impl RunWalk {
         streaming: Option<Arc<dyn Env>>,
     ) -> RunWalk {
         let (from, to) = run.range_of(start.as_deref(), stop.as_deref());
-        RunWalk { run, from, to, start, stop, streaming, open: None }
+        let has_one = |slice: &Slice| slice.table.meta().keys == slice.table.meta().records;
+        let is_unique = run.slices.get(from..to).unwrap_or(&[]).iter().all(has_one);
+        RunWalk { run, from, to, start, stop, streaming, is_unique, open: None }
     }
 
     /// Is there no slice that may hold a key?

@@ -69,6 +69,11 @@ pub trait Source {
     fn is_in_log(&self) -> bool {
         false
     }
+    /// Is it known to have one version of each key at most?
+    #[inline]
+    fn is_unique(&self) -> bool {
+        false
+    }
 }
 
 /// Sources, merged.

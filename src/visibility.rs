@@ -62,7 +62,7 @@ impl Skipped {
 enum Current {
     None,
     /// Where this source stands, which is still the merge's top: the step past it is left to the next move, which may meet
-    /// damage there.
+    /// damage there. Backwards only if the source has one version of each key, so that no newer one follows.
     Top(usize),
     /// This source has stepped past it.
     Passed(usize),
@@ -103,7 +103,7 @@ impl<S: Source> Visible<S> {
         }
     }
 
-    /// Its source, if it stands on an entry on which that source stands, too: so it is forwards.
+    /// Its source, if it stands on an entry on which that source stands, too: so it mostly is.
     #[inline]
     pub fn top(&self) -> Option<&S> {
         match self.current {
@@ -112,7 +112,7 @@ impl<S: Source> Visible<S> {
         }
     }
 
-    /// The key of the entry it stands on, if its source has passed it; empty if there is none. Out of line: forwards there is none.
+    /// The key of the entry it stands on, if its source has passed it; empty if there is none. Out of line: mostly it has not.
     #[inline(never)]
     pub fn key_passed(&self) -> &[u8] {
         match (self.current, &self.passed) {
@@ -203,24 +203,40 @@ impl<S: Source> Visible<S> {
     /// As `step`, where there are many sources, or other versions than those to be seen; and backwards.
     #[inline(never)]
     fn step_among_many(&mut self, forward: bool) -> Result<()> {
-        if let (Current::Passed(source), false, None) = (self.current, forward, &self.walk)
+        if let (Current::Top(source) | Current::Passed(source), false, None) = (self.current, forward, &self.walk)
             && let Some(only) = self.merging.only(false)
-            && let Some(entry) = only.entry()
         {
-            // As forwards, but that the entry is stepped past, to see that no newer version follows.
-            let prefix = only.prefix();
-            let is_seen = only.seq() <= self.seq;
-            let is_live = is_seen && only.kind() == Kind::Put;
-            only.release();
-            if let Err(failure) = only.step(false) {
-                self.leave();
-                return Err(failure);
+            if only.is_unique() {
+                // As forwards. If it has passed what it stood on, it is where it must be.
+                if self.current == Current::Top(source)
+                    && let Err(failure) = only.step(false)
+                {
+                    self.leave();
+                    return Err(failure);
+                }
+                if only.is_on() && only.kind() == Kind::Put && only.seq() <= self.seq {
+                    only.release();
+                    self.current = Current::Top(source);
+                    return Ok(());
+                }
+                return self.settle_backward(None);
             }
-            if is_live && (!only.is_on() || only.prefix() != prefix) {
-                self.passed = Some(entry);
-                return Ok(());
+            if let Some(entry) = only.entry() {
+                // As forwards, but that the entry is stepped past, to see that no newer version follows.
+                let prefix = only.prefix();
+                let is_seen = only.seq() <= self.seq;
+                let is_live = is_seen && only.kind() == Kind::Put;
+                only.release();
+                if let Err(failure) = only.step(false) {
+                    self.leave();
+                    return Err(failure);
+                }
+                if is_live && (!only.is_on() || only.prefix() != prefix) {
+                    self.passed = Some(entry);
+                    return Ok(());
+                }
+                return self.settle_backward(Some(Version { source, entry, is_seen, is_live }));
             }
-            return self.settle_backward(Some(Version { source, entry, is_seen, is_live }));
         }
         if self.merging.is_forward() != forward {
             let Some(key) = self.key().map(<[u8]>::to_vec) else { return Ok(()) };

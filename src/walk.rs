@@ -39,6 +39,10 @@ pub trait Walk {
     fn reuse(&mut self, _window: Window) {}
     /// As [`Source::is_in_log`].
     fn is_in_log(&self) -> bool;
+    /// As [`Source::is_unique`].
+    fn is_unique(&self) -> bool {
+        false
+    }
 }
 
 /// A record that a cursor gave: which of a run's slices it is in, and where.
@@ -362,5 +366,10 @@ impl<W: Walk> Source for Cursor<W> {
     #[inline]
     fn is_in_log(&self) -> bool {
         self.walk.is_in_log()
+    }
+
+    #[inline]
+    fn is_unique(&self) -> bool {
+        self.walk.is_unique()
     }
 }

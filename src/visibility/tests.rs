@@ -47,6 +47,9 @@ impl Source for List {
     fn prefix(&self) -> u64 {
         self.key().first().map_or(0, |first| u64::from(*first) + 1)
     }
+    fn is_unique(&self) -> bool {
+        self.items.windows(2).all(|two| two[0].0 != two[1].0)
+    }
     fn key_left(&self) -> &[u8] {
         self.left.map_or(&[], |left| &self.items[left].0)
     }
@@ -201,6 +204,36 @@ fn a_reader_sees_the_state_at_its_number() {
             wander(&mut fresh, model, &mut random);
         }
     }
+}
+
+/// One source with one version of each key at most is walked without looking for another: what it shows and counts is the same.
+#[test]
+fn one_version_of_each_key_is_seen_alike() {
+    let mut random = Random::new(77);
+    let mut taken = 0;
+    for round in 0..200 {
+        let (mut sources, ranges, _) = history(&mut random, 40, false);
+        let mut source = sources.swap_remove(0);
+        source.items.dedup_by(|a, b| a.0 == b.0);
+        taken += source.items.len();
+        for seq in 0..=40 {
+            let seen: Vec<_> = source.items.iter().filter(|item| item.1 <= seq).collect();
+            let puts = seen.iter().filter(|item| item.2 == Kind::Put);
+            let model: Model = puts.map(|item| (item.0.clone(), item.1)).collect();
+            let expected: Vec<_> = model.iter().map(|(key, seq)| (key.clone(), *seq)).collect();
+            let mut visible = Visible::new(vec![source.clone()], seq, Arc::clone(&ranges));
+            for forward in [true, false] {
+                let mut shown = all(&mut visible, forward);
+                if !forward {
+                    shown.reverse();
+                }
+                assert_eq!(shown, expected, "round {round} at {seq}");
+                assert_eq!(visible.take_skipped().all() as usize, seen.len() - model.len(), "round {round} at {seq}");
+            }
+            wander(&mut visible, &model, &mut random);
+        }
+    }
+    assert!(taken > 1000, "{taken}");
 }
 
 /// A put that a range delete hides hides the older ones, and a newer put is not hidden.
