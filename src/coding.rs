@@ -18,7 +18,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// XXH3-64 of `bytes` under `seed`.
-#[inline]
+#[inline(always)]
 pub fn hash_seeded(bytes: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(bytes, seed)
 }

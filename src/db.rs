@@ -4,12 +4,14 @@ use std::ops::RangeBounds;
 use std::path::Path;
 
 use crate::batch::{Batch, Bounds};
+use crate::engine::commit::{Left, Rest, Waiting};
 use crate::engine::handle::{Handle, Registered};
 use crate::engine::recovery;
 use crate::env::Env;
 use crate::env::memory::MemoryEnv;
 use crate::env::os::OsEnv;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handles::Pinned;
 use crate::iterator::Iter;
 use crate::metrics::{Stats, Verified};
 use crate::options::{Durability, Options};
@@ -150,6 +152,45 @@ impl Db {
     /// ```
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.0.core().get(key.as_ref(), None, |located| look(located.value()))
+    }
+
+    /// As `get_with`, for bindings that have pinned the epoch to get here, in the process that opened the store.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn get_with_within<R>(&self, pinned: &Pinned, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.0.core().get_within(pinned.guard(), key, None, |located| look(located.value()))
+    }
+
+    /// As `get`, for bindings that have pinned the epoch to get here, in the process that opened the store.
+    #[doc(hidden)]
+    pub fn get_within(&self, pinned: &Pinned, key: &[u8]) -> Result<Option<Value>> {
+        self.0.core().get_pinned_within(pinned.guard(), key, None)
+    }
+
+    /// As `put_with`, for bindings that have pinned the epoch to get here, in the process that opened the store. What is left is to be done
+    /// without the pin: by `finish`, or if it is all, by `wait_to_write` and another try.
+    #[doc(hidden)]
+    #[inline]
+    pub fn put_within(&self, pinned: &Pinned, key: &[u8], value: &[u8], durability: Durability) -> Result<Left> {
+        self.0.core().write_one_within(pinned.guard(), Kind::Put, key, value, durability, true)
+    }
+
+    /// As `put_within`, for `delete_with`.
+    #[doc(hidden)]
+    pub fn delete_within(&self, pinned: &Pinned, key: &[u8], durability: Durability) -> Result<Left> {
+        self.0.core().write_one_within(pinned.guard(), Kind::Delete, key, &[], durability, true)
+    }
+
+    /// What `put_within` has left.
+    #[doc(hidden)]
+    pub fn finish(&self, rest: Rest) -> Result<()> {
+        self.0.core().finish(rest)
+    }
+
+    /// Waits until there may be room for what `put_within` found none.
+    #[doc(hidden)]
+    pub fn wait_to_write(&self, waiting: &mut Waiting) -> Result<()> {
+        self.0.core().wait_to_write(waiting)
     }
 
     /// A copy of the value of `key`.
@@ -312,6 +353,20 @@ impl Snapshot {
     /// As [`Db::get_with`].
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.0.handle().core().get(key.as_ref(), Some(self.0.seq()), |located| look(located.value()))
+    }
+
+    /// As `get_with`, for bindings that have pinned the epoch to get here, in the process that opened the store.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn get_with_within<R>(&self, pinned: &Pinned, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        let core = self.0.handle().core();
+        core.get_within(pinned.guard(), key, Some(self.0.seq()), |located| look(located.value()))
+    }
+
+    /// As `get`, for bindings that have pinned the epoch to get here, in the process that opened the store.
+    #[doc(hidden)]
+    pub fn get_within(&self, pinned: &Pinned, key: &[u8]) -> Result<Option<Value>> {
+        self.0.handle().core().get_pinned_within(pinned.guard(), key, Some(self.0.seq()))
     }
 
     /// As [`Db::get_owned`].

@@ -34,9 +34,29 @@
 
 use crate::sync::{AtomicU32, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
 
-/// The epochs by which cells of rule 4 reclaim memory: the engine's own collector, so that the
-/// engine's pin inside the binding's is a counter and no second fence.
+/// The epochs by which cells of rule 4 reclaim memory: the engine's own collector, so that one pin does for both.
 pub use crate::sync::epoch;
+
+/// The epoch, pinned: nothing that cells or the engine take away meanwhile is freed. Not for long, and not while waiting: as long as one thread
+/// is pinned, no memory is given back to anybody.
+///
+/// A type of its own, since a guard might be another collector's: whoever holds this has pinned the engine's.
+#[derive(Debug)]
+pub struct Pinned(epoch::Guard);
+
+/// Pins the epoch. Not in the child of a fork for what a parent made.
+#[inline]
+pub fn pin() -> Pinned {
+    Pinned(epoch::pin())
+}
+
+impl Pinned {
+    /// The guard.
+    #[inline]
+    pub fn guard(&self) -> &epoch::Guard {
+        &self.0
+    }
+}
 
 const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 32;
@@ -80,7 +100,10 @@ pub struct Full;
 /// The objects of one kind, by handle. `C` is the cell that holds a body; see the module's rules 3 and 4.
 pub struct Table<C> {
     kind: u8,
-    chunks: [OnceLock<Chunk<C>>; CHUNKS],
+    /// The first chunk. Most tables never have more, and to look into this takes half as many instructions.
+    first: OnceLock<Box<[CachePadded<Slot<C>>; FIRST_CHUNK as usize]>>,
+    /// All later ones.
+    chunks: [OnceLock<Chunk<C>>; CHUNKS - 1],
     /// Treiber stack of free slots: a tag that every change counts up, against ABA, then slot + 1; 0 in the
     /// low half is empty.
     free: AtomicU64,
@@ -109,7 +132,8 @@ impl<C: Default> Table<C> {
         assert!(kind >= 1 && kind <= 15);
         Table {
             kind,
-            chunks: [const { OnceLock::new() }; CHUNKS],
+            first: OnceLock::new(),
+            chunks: [const { OnceLock::new() }; CHUNKS - 1],
             free: AtomicU64::new(0),
             used: AtomicU32::new(0),
             stale_frees: AtomicU64::new(0),
@@ -133,10 +157,10 @@ impl<C: Default> Table<C> {
         Ok(handle)
     }
 
-    /// The cell of a live handle of this process. The body may be freed at any moment: enter the cell
-    /// by its own rules, then ask [`is_live`](Table::is_live).
+    /// Where a live handle of this process leads. The body may be freed at any moment: enter the cell
+    /// by its own rules, then ask [`is_live`](Found::is_live).
     #[inline]
-    pub fn find(&self, handle: u64) -> Result<&C, Refused> {
+    pub fn find(&self, handle: u64) -> Result<Found<'_, C>, Refused> {
         let slot = self.slot(handle as u32 & ((1 << SLOT_BITS) - 1)).ok_or(Refused::Bad)?;
         // Acquire: pairs with the release in `insert_with`. No live word is 0, so the comparison covers
         // mark, kind, generation and "is it live" at once.
@@ -146,13 +170,7 @@ impl<C: Default> Table<C> {
         if slot.fork.load(Ordering::Relaxed) != fork_epoch() {
             return Err(Refused::Forked);
         }
-        Ok(&slot.cell)
-    }
-
-    /// Is the handle live, now? Meant for the second look, after the cell was entered.
-    #[inline]
-    pub fn is_live(&self, handle: u64) -> bool {
-        self.find(handle).is_ok()
+        Ok(Found { handle, slot })
     }
 
     /// Frees a handle: whoever comes first gets what `take` took out of the cell, everyone else [`Refused::Bad`].
@@ -161,8 +179,7 @@ impl<C: Default> Table<C> {
     /// process is left as it is.
     pub fn remove_with<R>(&self, handle: u64, take: impl FnOnce(&C) -> R) -> Result<R, Refused> {
         let index = handle as u32 & ((1 << SLOT_BITS) - 1);
-        let won = self.find(handle).and_then(|_| {
-            let slot = self.slot(index).ok_or(Refused::Bad)?;
+        let won = self.find(handle).and_then(|Found { slot, .. }| {
             // AcqRel: acquires the body as `find` does; releases nothing that matters, but orders the swap before
             // the emptying of the cell for readers that take their second look.
             slot.word
@@ -206,8 +223,11 @@ impl<C: Default> Table<C> {
     /// The slot of that number, if its chunk is there.
     #[inline]
     fn slot(&self, index: u32) -> Option<&Slot<C>> {
+        if index < FIRST_CHUNK {
+            return Some(&self.first.get()?[index as usize]);
+        }
         let position = index + FIRST_CHUNK;
-        let chunk = (position.ilog2() - FIRST_CHUNK.ilog2()) as usize;
+        let chunk = (position.ilog2() - FIRST_CHUNK.ilog2() - 1) as usize;
         let chunk = self.chunks.get(chunk)?.get()?;
         let within = position - (1 << position.ilog2());
         chunk.get(within as usize).map(|slot| &**slot)
@@ -233,11 +253,14 @@ impl<C: Default> Table<C> {
         // Relaxed: the number is all that is handed over.
         let index = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         if self.slot(index).is_none() {
-            let chunk = ((index + FIRST_CHUNK).ilog2() - FIRST_CHUNK.ilog2()) as usize;
             // Built outside of the `OnceLock`: a fork must not meet a half-done initialisation that takes long.
             // Threads that race here throw away all chunks but one.
+            let chunk = ((index + FIRST_CHUNK).ilog2() - FIRST_CHUNK.ilog2()) as usize;
             let slots: Chunk<C> = (0..FIRST_CHUNK << chunk).map(|_| CachePadded::new(Slot::empty())).collect();
-            let _ = self.chunks[chunk].set(slots);
+            match (chunk.checked_sub(1), slots) {
+                (Some(later), slots) => _ = self.chunks[later].set(slots),
+                (None, slots) => _ = slots.try_into().map(|slots| self.first.set(slots)),
+            }
         }
         Some(index)
     }
@@ -257,6 +280,28 @@ impl<C: Default> Table<C> {
                 Err(now) => head = now,
             }
         }
+    }
+}
+
+/// Where a handle leads that was live.
+pub struct Found<'t, C> {
+    handle: u64,
+    slot: &'t Slot<C>,
+}
+
+impl<'t, C> Found<'t, C> {
+    /// The cell.
+    #[inline]
+    pub fn cell(&self) -> &'t C {
+        &self.slot.cell
+    }
+
+    /// Is the handle still live? Meant for the second look, after the cell was entered.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        // Acquire: pairs with the release in `insert_with`, as in `find`. A handle is never given out twice, so the slot's fork epoch
+        // is what it was at the first look.
+        self.slot.word.load(Ordering::Acquire) == self.handle
     }
 }
 
@@ -289,18 +334,20 @@ impl<T> ExclusiveTable<T> {
     /// Runs `f` on the object, or answers [`Refused::Busy`] if another thread is at it.
     #[inline]
     pub fn try_with<R>(&self, handle: u64, f: impl FnOnce(&mut T) -> R) -> Result<R, Refused> {
-        let mut body = self.find(handle)?.try_lock().ok_or(Refused::Busy)?;
+        let found = self.find(handle)?;
+        let mut body = found.cell().try_lock().ok_or(Refused::Busy)?;
         match body.as_mut() {
-            Some(body) if self.is_live(handle) => Ok(f(body)),
+            Some(body) if found.is_live() => Ok(f(body)),
             _ => Err(Refused::Bad),
         }
     }
 
     /// Runs `f` on the object, after waiting for another thread that is at it. For objects whose calls are short.
     pub fn with<R>(&self, handle: u64, f: impl FnOnce(&mut T) -> R) -> Result<R, Refused> {
-        let mut body = self.find(handle)?.lock();
+        let found = self.find(handle)?;
+        let mut body = found.cell().lock();
         match body.as_mut() {
-            Some(body) if self.is_live(handle) => Ok(f(body)),
+            Some(body) if found.is_live() => Ok(f(body)),
             _ => Err(Refused::Bad),
         }
     }

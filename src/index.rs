@@ -203,6 +203,7 @@ impl Index {
     }
 
     /// Locks the partition of `hash`: every change goes through it. Waits while another thread holds it.
+    #[inline(always)]
     pub fn lock(&self, hash: u64) -> Partition<'_> {
         let number = partition_of(hash);
         let part = &self.partitions[number];

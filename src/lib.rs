@@ -109,6 +109,9 @@ mod walk;
 pub use batch::Batch;
 #[cfg(not(kvs_loom))]
 pub use db::{Db, Snapshot};
+#[cfg(not(kvs_loom))]
+#[doc(hidden)]
+pub use engine::commit::{Left, Rest, Waiting};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(kvs_loom))]
 pub use events::{EventLevel, LogHook};

@@ -124,6 +124,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "public",
         &[
+            "handles",
             "iterator",
             "db",
             "repair",
@@ -133,7 +134,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "repair/logs",
             "repair/tables",
             "repair/choose",
-            "handles",
             "lib",
         ],
     ),

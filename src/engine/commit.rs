@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use crate::batch::{Batch, Write};
 use crate::coding;
-use crate::engine::Core;
 use crate::engine::pressure::Pressure;
 use crate::engine::reserve::Taker;
+use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::index::Address;
@@ -172,13 +172,40 @@ impl Core {
         durability: Durability,
         patient: bool,
     ) -> Result<()> {
+        let mut waiting = Waiting::default();
+        loop {
+            // In the child of a fork, the epoch is not to be touched.
+            self.check_writable()?;
+            let left = self.write_one_within(&epoch::pin(), kind, key, value, durability, patient)?;
+            // Neither lock nor epoch is held while it waits.
+            match left {
+                Left::Nothing => return Ok(()),
+                Left::Rest(rest) => return self.finish(rest),
+                Left::All if !patient => return Err(would_block()),
+                Left::All => self.wait_to_write(&mut waiting)?,
+            }
+        }
+    }
+
+    /// As `write_one`, under a pin: so it waits for nothing but the commit mutex, and says what is left to do without the pin. The caller
+    /// knows that this process has opened the store.
+    #[inline(always)]
+    pub(crate) fn write_one_within(
+        &self,
+        guard: &Guard,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+        durability: Durability,
+        patient: bool,
+    ) -> Result<Left> {
         check_sizes(key, value)?;
-        self.check_writable()?;
         let write = Hashed::new(kind, key, value, self.hash_seed);
         let frees = kind != Kind::Put;
         let frame_len = (FRAME_HEADER_BYTES + PREV_BYTES + record::encoded_len(key.len(), value.len())) as u64;
-        let Entered { guard, mut commit, unwinding: _unwinding } =
-            self.enter(frame_len, patient, frees, |guard| self.index.prefetch(write.key_hash, guard))?;
+        self.index.prefetch(write.key_hash, guard);
+        let Some(entered) = self.try_enter(frame_len, frees, guard)? else { return Ok(Left::All) };
+        let Entered { mut commit, unwinding: _unwinding } = entered;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
@@ -189,8 +216,8 @@ impl Core {
 
         let mut partition = self.index.lock(write.key_hash);
         let mut replaced = Replaced::default();
-        let place = partition.find(write.key_hash, &guard, |a| replaced.is_key(self, a, key, &guard))?;
-        let prev = replaced.prev(self, &guard).encode();
+        let place = partition.find(write.key_hash, guard, |a| replaced.is_key(self, a, key, guard))?;
+        let prev = replaced.prev(self, guard).encode();
 
         // Frame header, prev and record header in one store, then key and value.
         let mut record_head: Head = [0; PREV_BYTES + HEADER_BYTES_MAX];
@@ -206,7 +233,7 @@ impl Core {
         active.appender.store(key_at + key.len() as u64, value);
 
         self.publish(active, offset + frame_len, durability, frees)?;
-        let retired = partition.set(place, write.key_hash, address, &guard);
+        let retired = partition.set(place, write.key_hash, address, guard);
         drop(partition);
         replaced.count_dead();
         commit.next_seq = seq + 1;
@@ -215,10 +242,10 @@ impl Core {
         // Release pairs with the Acquire of whoever reads: see the invariants of `visible`.
         self.visible.store(seq, Ordering::Release);
         let nap = if patient { commit.owe(frame_len) } else { None };
-        drop(commit);
-        drop(guard);
-
-        self.after_write(seq, durability, nap)
+        if durability != Durability::Sync && nap.is_none() {
+            return Ok(Left::Nothing);
+        }
+        Ok(Left::Rest(Rest { seq, durability, nap }))
     }
 
     /// Writes all of `batch`, or nothing. `patient`: waits for room if there is none.
@@ -234,9 +261,10 @@ impl Core {
         let frees = batch.writes().all(|write| write.kind != Kind::Put);
         let writes: Vec<_> =
             batch.writes().map(|write| Hashed::new(write.kind, write.key, write.value, self.hash_seed)).collect();
-        let Entered { guard, mut commit, unwinding: _unwinding } = self.enter(frame_len, patient, frees, |guard| {
+        let (guard, entered) = self.enter(frame_len, patient, frees, |guard| {
             writes.iter().for_each(|write| self.index.prefetch(write.key_hash, guard));
         })?;
+        let Entered { mut commit, unwinding: _unwinding } = entered;
         let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
@@ -279,14 +307,14 @@ impl Core {
         drop(commit);
         drop(guard);
 
-        self.after_write(last_seq, durability, nap)
+        self.finish(Rest { seq: last_seq, durability, nap })
     }
 
     /// What is left to do when a write is visible and no lock is held.
     #[inline]
-    fn after_write(&self, seq: Seq, durability: Durability, nap: Option<Duration>) -> Result<()> {
-        let synced = if durability == Durability::Sync { self.sync_to(seq) } else { Ok(()) };
-        if let Some(nap) = nap {
+    pub(crate) fn finish(&self, rest: Rest) -> Result<()> {
+        let synced = if rest.durability == Durability::Sync { self.sync_to(rest.seq) } else { Ok(()) };
+        if let Some(nap) = rest.nap {
             self.nap(nap);
         }
         synced
@@ -400,27 +428,35 @@ impl Core {
     /// Takes the commit mutex when the active segment has room for a frame of `len` bytes. `prefetch` is called before.
     /// `frees`: it deletes only.
     #[inline]
-    fn enter(&self, len: u64, patient: bool, frees: bool, prefetch: impl Fn(&Guard)) -> Result<Entered<'_>> {
-        // From when it has to wait, it can be interrupted.
-        let mut calm = None;
+    fn enter(&self, len: u64, patient: bool, frees: bool, prefetch: impl Fn(&Guard)) -> Result<(Guard, Entered<'_>)> {
+        let mut waiting = Waiting::default();
         loop {
             let guard = epoch::pin();
             prefetch(&guard);
-            let mut commit = self.commit.lock();
-            let unwinding = Unwinding::watch(self);
-            self.check_writable()?;
-            if self.make_room(&mut commit, len, frees, &guard)? {
-                return Ok(Entered { guard, commit, unwinding });
+            if let Some(entered) = self.try_enter(len, frees, &guard)? {
+                return Ok((guard, entered));
             }
             // Neither lock nor epoch is held while it waits.
-            drop(unwinding);
-            drop(commit);
             drop(guard);
             if !patient {
                 return Err(would_block());
             }
-            self.wait_for_room(*calm.get_or_insert_with(|| self.calm()))?;
+            self.wait_to_write(&mut waiting)?;
         }
+    }
+
+    /// Waits until there may be room. From when a write first has to wait, it can be interrupted.
+    pub(crate) fn wait_to_write(&self, waiting: &mut Waiting) -> Result<()> {
+        self.wait_for_room(*waiting.0.get_or_insert_with(|| self.calm()))
+    }
+
+    /// Takes the commit mutex, unless the active segment has no room for a frame of `len` bytes and there is no other yet.
+    #[inline(always)]
+    fn try_enter(&self, len: u64, frees: bool, guard: &Guard) -> Result<Option<Entered<'_>>> {
+        let mut commit = self.commit.lock();
+        let unwinding = Unwinding::watch(self);
+        self.check_writable_here()?;
+        Ok(self.make_room(&mut commit, len, frees, guard)?.then_some(Entered { unwinding, commit }))
     }
 }
 
@@ -428,7 +464,30 @@ impl Core {
 struct Entered<'a> {
     unwinding: Unwinding<'a>,
     commit: MutexGuard<'a, Commit>,
-    guard: Guard,
+}
+
+/// A write that may have to wait: since when it can be interrupted.
+#[derive(Debug, Default)]
+pub struct Waiting(Option<Calm>);
+
+/// What is left to do of a write, without lock and pin.
+#[derive(Clone, Copy, Debug)]
+pub enum Left {
+    /// It is done.
+    Nothing,
+    /// It is visible, but not yet to be acknowledged.
+    Rest(Rest),
+    /// Nothing was done, since there is no room.
+    All,
+}
+
+/// What is left to do of a write that is visible.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    seq: Seq,
+    durability: Durability,
+    /// How long its writer is to nap.
+    nap: Option<Duration>,
 }
 
 /// The version that a write replaces.

@@ -278,6 +278,12 @@ impl Core {
         if self.env.fork_generation() != self.fork_generation {
             return Err(forked());
         }
+        self.check_open_here()
+    }
+
+    /// May the store be read, known that this process has opened it?
+    #[inline]
+    pub(crate) fn check_open_here(&self) -> Result<()> {
         if self.state.load(Ordering::Relaxed) & CLOSED != 0 {
             return Err(closed());
         }
@@ -287,7 +293,16 @@ impl Core {
     /// May the store be written? Only final while `commit` is held.
     #[inline]
     pub(crate) fn check_writable(&self) -> Result<()> {
-        self.check_open()?;
+        if self.env.fork_generation() != self.fork_generation {
+            return Err(forked());
+        }
+        self.check_writable_here()
+    }
+
+    /// May the store be written, known that this process has opened it?
+    #[inline]
+    pub(crate) fn check_writable_here(&self) -> Result<()> {
+        self.check_open_here()?;
         if self.options.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the store was opened read-only"));
         }

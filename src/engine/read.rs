@@ -285,24 +285,58 @@ impl Core {
         snapshot: Option<Seq>,
         with: impl FnOnce(&Located<'_>) -> R,
     ) -> Result<Option<R>> {
+        // Before the pin: in the child of a fork, the epoch is not to be touched.
         self.check_open()?;
-        let guard = epoch::pin();
+        self.get_checked(key, snapshot, &epoch::pin(), with)
+    }
+
+    /// As `get`, under the pin of a caller who knows that this process has opened the store.
+    #[inline(always)]
+    pub(crate) fn get_within<R>(
+        &self,
+        guard: &Guard,
+        key: &[u8],
+        snapshot: Option<Seq>,
+        with: impl FnOnce(&Located<'_>) -> R,
+    ) -> Result<Option<R>> {
+        self.check_open_here()?;
+        self.get_checked(key, snapshot, guard, with)
+    }
+
+    #[inline(always)]
+    fn get_checked<R>(
+        &self,
+        key: &[u8],
+        snapshot: Option<Seq>,
+        guard: &Guard,
+        with: impl FnOnce(&Located<'_>) -> R,
+    ) -> Result<Option<R>> {
         let mut found = None;
-        self.locate(key, snapshot, &guard, &mut found)?;
+        self.locate(key, snapshot, guard, &mut found)?;
         Ok(found.as_ref().map(with))
     }
 
     /// As `get`, and holds on to the value.
     pub(crate) fn get_pinned(&self, key: &[u8], snapshot: Option<Seq>) -> Result<Option<Value>> {
         self.check_open()?;
-        let guard = epoch::pin();
+        self.get_pinned_checked(key, snapshot, &epoch::pin())
+    }
+
+    /// As `get_pinned`, under the pin of a caller who knows that this process has opened the store.
+    pub(crate) fn get_pinned_within(&self, guard: &Guard, key: &[u8], snapshot: Option<Seq>) -> Result<Option<Value>> {
+        self.check_open_here()?;
+        self.get_pinned_checked(key, snapshot, guard)
+    }
+
+    #[inline(always)]
+    fn get_pinned_checked(&self, key: &[u8], snapshot: Option<Seq>, guard: &Guard) -> Result<Option<Value>> {
         let mut found = None;
-        self.locate(key, snapshot, &guard, &mut found)?;
+        self.locate(key, snapshot, guard, &mut found)?;
         let Some(located) = found else { return Ok(None) };
         let (at, len) = (located.header.value_at(), located.header.value_len as usize);
         let file = match located.holder {
             Holder::Arc(file) => Some(Arc::clone(file)),
-            Holder::Slot(slot) => self.files.pin(slot, &guard),
+            Holder::Slot(slot) => self.files.pin(slot, guard),
         };
         match file {
             Some(file) => Ok(Some(Value::pin(&file, &located.bytes, located.offset, at, len))),

@@ -97,6 +97,7 @@ pub struct FrameCheck(Vec<u8>);
 
 impl FrameCheck {
     /// Starts over with the header's first five fields.
+    #[inline(always)]
     pub fn start(&mut self, len: u64, count: u32, first_seq: Seq, durable_seq: Seq) -> [u8; 20] {
         debug_assert!(len.is_multiple_of(UNIT as u64) && len / UNIT as u64 <= u64::from(u32::MAX));
         let lag = u32::try_from(first_seq - 1 - durable_seq.min(first_seq - 1)).unwrap_or(LAG_UNKNOWN);

@@ -189,25 +189,28 @@ impl Appender {
     }
 
     /// Writes what was stored below `end`, and not yet written, to the file. Nothing to do if the file is mapped.
+    #[inline(always)]
     pub fn write_through(&mut self, end: u64) -> Result<()> {
         if self.through < end && self.file.source().kind() == SegmentKind::Positioned {
-            let memory = self.file.memory();
-            assert!(end as usize <= memory.len());
-            // SAFETY: within the memory by the assertion; initialised, since it began as zeros; only this appender writes it, and
-            // it is borrowed mutably for as long as the slice lives.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(
-                    memory.as_mut_ptr().add(self.through as usize),
-                    (end - self.through) as usize,
-                )
-            };
-            self.file.source().write(self.through, bytes)?;
+            self.write_out(end)?;
         }
         self.through = self.through.max(end);
         Ok(())
     }
 
+    fn write_out(&self, end: u64) -> Result<()> {
+        let memory = self.file.memory();
+        assert!(end as usize <= memory.len());
+        // SAFETY: within the memory by the assertion; initialised, since it began as zeros; only this appender writes it, and
+        // its caller, `write_through`, has it mutably for as long as the slice lives.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(memory.as_mut_ptr().add(self.through as usize), (end - self.through) as usize)
+        };
+        self.file.source().write(self.through, bytes)
+    }
+
     /// Publishes everything stored below `end`.
+    #[inline(always)]
     pub fn publish(&mut self, end: u64) {
         assert!(end >= self.position && end <= self.capacity());
         // SAFETY: within the memory and not below the old end by the assertion; the caller stored everything below (and the memory

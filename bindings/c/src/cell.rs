@@ -1,14 +1,14 @@
 //! A cell that readers enter without writing to shared memory: rule 4 of the handle table.
 //!
-//! 1. The body is behind one atomic pointer. A reader pins the epoch, loads the pointer, uses the body, unpins. The
-//!    engine pins the same epoch inside, so that ours costs it a counter.
+//! 1. The body is behind one atomic pointer. A reader pins the epoch, loads the pointer, uses the body, unpins. It hands its
+//!    pin on to the engine, whose reads need no other.
 //! 2. To free, the pointer is swapped for NULL and the body is handed to the collector, which drops it
 //!    when nobody who could have loaded it is pinned any more: on any thread, at some later time. A body's destructor must
 //!    therefore be fit for both: see `objects`, which closes a database explicitly.
-//! 3. What takes long (a sync, a close) must not stay pinned: clone an `Arc` out and unpin.
+//! 3. What waits (a sync, a close, a write for which there is no room) must not stay pinned: clone an `Arc` out and unpin.
 
 use engine::handles::epoch::{self, Atomic, Guard, Owned, Shared};
-use engine::handles::{Full, Refused, Table};
+use engine::handles::{self, Full, Pinned, Refused, Table};
 use std::sync::atomic::Ordering;
 
 pub(crate) struct EpochCell<T: Send + Sync + 'static>(Atomic<T>);
@@ -60,13 +60,13 @@ impl<T: Send + Sync + 'static> SharedTable<T> {
 
     /// Runs `f` on the object, pinned.
     #[inline]
-    pub fn with<R>(&self, handle: u64, f: impl FnOnce(&T) -> R) -> Result<R, Refused> {
+    pub fn with<R>(&self, handle: u64, f: impl FnOnce(&T, &Pinned) -> R) -> Result<R, Refused> {
         // Before the pin: in the child of a fork, the epoch is not to be touched for a parent's handle.
-        let cell = self.0.find(handle)?;
-        let guard = epoch::pin();
-        match cell.get(&guard) {
+        let found = self.0.find(handle)?;
+        let pinned = handles::pin();
+        match found.cell().get(pinned.guard()) {
             // The second look: the slot may have been freed and filled anew since the first.
-            Some(body) if self.0.is_live(handle) => Ok(f(body)),
+            Some(body) if found.is_live() => Ok(f(body, &pinned)),
             _ => Err(Refused::Bad),
         }
     }
@@ -112,7 +112,7 @@ mod tests {
                     let (mut seen, mut refused) = (0u64, 0u64);
                     while !stop.load(Ordering::Relaxed) {
                         let handle = current.load(Ordering::Acquire);
-                        let read = table.with(handle, |body| {
+                        let read = table.with(handle, |body, _| {
                             std::hint::spin_loop();
                             assert!(!body.1.load(Ordering::SeqCst), "a body was dropped under a reader");
                             body.0

@@ -1,7 +1,6 @@
 //! The database: open, close, single reads and writes, and the buffers that reads hand out.
 
 use std::ffi::{OsStr, c_char, c_void};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use engine::{Batch, Db, Durability};
@@ -9,7 +8,7 @@ use engine::{Batch, Db, Durability};
 use crate::boundary::{ErrorOut, Fail, Out, Outcome, call, call_or, flags, key, range, refused, string, value};
 use crate::error::kvs_error;
 use crate::fork;
-use crate::objects::{Core, DBS, OPTIONS, core, handle, opaque, read};
+use crate::objects::{Core, DBS, OPTIONS, core, get_with, handle, opaque, read, write_one};
 use crate::options::{OptionsBody, in_hook, kvs_options};
 use crate::snapshot::kvs_snapshot;
 use crate::status::*;
@@ -131,11 +130,11 @@ pub unsafe extern "C" fn kvs_put(
         // SAFETY: C1, for both.
         let (key, value) = unsafe { (self::key(key, key_len)?, self::value(value, value_len)?) };
         let how = How::of(flags)?;
-        core(db)?.write(|db| match how {
-            How { wait: true, durability: None } => db.put(key, value),
-            How { wait: true, durability: Some(durability) } => db.put_with(key, value, durability),
-            How { wait: false, .. } => how.write(db, Batch::new().put(key, value)),
-        })?;
+        if how.wait {
+            write_one(db, move |db, pinned| db.put_within(pinned, key, value, how.durability(db)))?;
+        } else {
+            core(db)?.write(|db| how.write(db, Batch::new().put(key, value)))?;
+        }
         Ok(KVS_OK)
     })
 }
@@ -156,11 +155,11 @@ pub unsafe extern "C" fn kvs_delete(
         // SAFETY: C1.
         let key = unsafe { self::key(key, key_len) }?;
         let how = How::of(flags)?;
-        core(db)?.write(|db| match how {
-            How { wait: true, durability: None } => db.delete(key),
-            How { wait: true, durability: Some(durability) } => db.delete_with(key, durability),
-            How { wait: false, .. } => how.write(db, Batch::new().delete(key)),
-        })?;
+        if how.wait {
+            write_one(db, move |db, pinned| db.delete_within(pinned, key, how.durability(db)))?;
+        } else {
+            core(db)?.write(|db| how.write(db, Batch::new().delete(key)))?;
+        }
         Ok(KVS_OK)
     })
 }
@@ -205,8 +204,12 @@ impl How {
         Ok(How { durability, wait: given & KVS_NO_WAIT == 0 })
     }
 
+    fn durability(self, db: &Db) -> Durability {
+        self.durability.unwrap_or(db.options().durability)
+    }
+
     pub fn write(self, db: &Db, batch: &Batch) -> engine::Result<()> {
-        let durability = self.durability.unwrap_or(db.options().durability);
+        let durability = self.durability(db);
         if self.wait { db.write_with(batch, durability) } else { db.try_write(batch, durability) }
     }
 }
@@ -234,25 +237,22 @@ pub unsafe extern "C" fn kvs_get_into(
         if buffer.is_null() && capacity != 0 {
             return Err(Fail::Here(KVS_E_INVALID, "buffer", "is NULL, but its capacity is not 0"));
         }
-        read(db, snapshot, |source| {
-            let copied = |value: &[u8]| {
-                out_len.set(value.len());
-                if value.len() > capacity {
-                    return false;
-                }
-                if let Some(buffer) = NonNull::new(buffer) {
-                    // SAFETY: by C2 the buffer is writable for `capacity` bytes, which the value does not exceed. It does not
-                    // overlap the value, which lies in memory of the engine that the caller has only read-only pointers into.
-                    unsafe { buffer.as_ptr().copy_from_nonoverlapping(value.as_ptr(), value.len()) }
-                }
-                true
-            };
-            match source.get_with(key, copied)? {
-                Some(true) => Ok(KVS_OK),
-                Some(false) => Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed")),
-                None => Ok(KVS_NOT_FOUND),
+        let copied = move |value: &[u8]| {
+            out_len.set(value.len());
+            if value.len() > capacity {
+                return false;
             }
-        })
+            // SAFETY: by C2 the buffer is writable for `capacity` bytes, which the value does not exceed; if it is NULL, that is no byte, for
+            // which any pointer will do. It does not overlap the value, which lies in memory of the engine that the caller has only
+            // read-only pointers into.
+            unsafe { buffer.copy_from_nonoverlapping(value.as_ptr(), value.len()) }
+            true
+        };
+        match get_with(db, snapshot, key, copied)? {
+            Some(true) => Ok(KVS_OK),
+            Some(false) => Err(Fail::Here(KVS_E_BUFFER, "buffer", "is too small: *out_len says what is needed")),
+            None => Ok(KVS_NOT_FOUND),
+        }
     })
 }
 

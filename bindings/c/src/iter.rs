@@ -44,9 +44,9 @@ pub unsafe extern "C" fn kvs_iter_new(
         let range = unsafe { range(("low", low, low_len), ("high", high, high_len)) }?;
         self::flags(flags, 0)?;
         fork::watch()?;
-        out.set(make(db, snapshot, |source| match source {
-            Source::Live(core) => core.db.range::<&[u8]>(range),
-            Source::At(body) => body.snapshot.range::<&[u8]>(range),
+        out.set(make(db, snapshot, |source| match source.snapshot() {
+            None => source.core().db.range::<&[u8]>(range),
+            Some(snapshot) => snapshot.range::<&[u8]>(range),
         })?);
         Ok(KVS_OK)
     })
@@ -72,9 +72,9 @@ pub unsafe extern "C" fn kvs_iter_new_prefix(
         let prefix = unsafe { key(prefix, prefix_len) }?;
         self::flags(flags, 0)?;
         fork::watch()?;
-        out.set(make(db, snapshot, |source| match source {
-            Source::Live(core) => core.db.prefix(prefix),
-            Source::At(body) => body.snapshot.prefix(prefix),
+        out.set(make(db, snapshot, |source| match source.snapshot() {
+            None => source.core().db.prefix(prefix),
+            Some(snapshot) => snapshot.prefix(prefix),
         })?);
         Ok(KVS_OK)
     })

@@ -8,11 +8,12 @@
 //! 3. A panic inside a write leaves the engine in a state nobody has thought about: the core takes no more
 //!    writes. Reads go on.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use engine::handles::{ExclusiveTable, Full};
-use engine::{Batch, Db, Error, Iter, Snapshot, Value};
+use engine::handles::{ExclusiveTable, Full, Pinned};
+use engine::{Batch, Db, Error, Iter, Left, Snapshot, Value, Waiting};
 
 use crate::boundary::{Fail, Outcome, refused};
 use crate::cell::SharedTable;
@@ -97,7 +98,8 @@ impl Core {
     }
 
     /// A write, refused after one that panicked.
-    pub fn write(&self, write: impl FnOnce(&Db) -> engine::Result<()>) -> Outcome<()> {
+    #[inline]
+    pub fn write<T>(&self, write: impl FnOnce(&Db) -> engine::Result<T>) -> Outcome<T> {
         struct Armed<'a>(&'a AtomicBool);
         impl Drop for Armed<'_> {
             fn drop(&mut self) {
@@ -116,50 +118,57 @@ impl Core {
     }
 }
 
-/// What a read sees.
-pub(crate) enum Source<'a> {
+/// What a read sees, and the pin that it was found under.
+pub(crate) struct Source<'a>(Seen<'a>, &'a Pinned);
+
+enum Seen<'a> {
     Live(&'a Arc<Core>),
     At(&'a SnapshotBody),
 }
 
 impl Source<'_> {
     pub fn core(&self) -> &Arc<Core> {
-        match self {
-            Source::Live(core) => core,
-            Source::At(body) => &body.core,
+        match self.0 {
+            Seen::Live(core) => core,
+            Seen::At(body) => &body.core,
+        }
+    }
+
+    /// The snapshot, if it is one.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self.0 {
+            Seen::Live(_) => None,
+            Seen::At(body) => Some(&body.snapshot),
         }
     }
 
     #[inline]
     pub fn get(&self, key: &[u8]) -> engine::Result<Option<engine::Value>> {
-        match self {
-            Source::Live(core) => core.db.get(key),
-            Source::At(body) => body.snapshot.get(key),
+        match self.0 {
+            Seen::Live(core) => core.db.get_within(self.1, key),
+            Seen::At(body) => body.snapshot.get_within(self.1, key),
         }
     }
 
     /// Calls `look` with the value where it lies.
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> engine::Result<Option<R>> {
-        match self {
-            Source::Live(core) => core.db.get_with(key, look),
-            Source::At(body) => body.snapshot.get_with(key, look),
+        match self.0 {
+            Seen::Live(core) => core.db.get_with_within(self.1, key, look),
+            Seen::At(body) => body.snapshot.get_with_within(self.1, key, look),
         }
     }
 
     /// The same beyond the look-up: for a read that takes long.
     pub fn held(&self) -> Held {
-        match self {
-            Source::Live(core) => Held::Live(Arc::clone(core)),
-            Source::At(body) => Held::At(body.snapshot.clone()),
+        match self.0 {
+            Seen::Live(core) => Held::Live(Arc::clone(core)),
+            Seen::At(body) => Held::At(body.snapshot.clone()),
         }
     }
 
     pub fn contains(&self, key: &[u8]) -> engine::Result<bool> {
-        match self {
-            Source::Live(core) => core.db.contains(key),
-            Source::At(body) => body.snapshot.contains(key),
-        }
+        Ok(self.get_with(key, |_| ())?.is_some())
     }
 }
 
@@ -188,26 +197,78 @@ pub(crate) fn read<R>(
     f: impl FnOnce(Source<'_>) -> Outcome<R>,
 ) -> Outcome<R> {
     if snapshot.is_null() {
-        return DBS.with(handle("db", db)?, |core| f(Source::Live(core))).map_err(|why| refused("db", why))?;
+        let live = |core: &Arc<Core>, pinned: &Pinned| f(Source(Seen::Live(core), pinned));
+        return DBS.with(handle("db", db)?, live).map_err(|why| refused("db", why))?;
     }
-    let at = |body: &SnapshotBody| {
+    let at = |body: &SnapshotBody, pinned: &Pinned| {
         if !db.is_null() {
-            let same = DBS.with(handle("db", db)?, |core| Arc::ptr_eq(core, &body.core));
+            let same = DBS.with(handle("db", db)?, |core, _| Arc::ptr_eq(core, &body.core));
             if !same.map_err(|why| refused("db", why))? {
                 return Err(Fail::Here(KVS_E_INVALID, "snapshot", "is of another database"));
             }
         }
-        f(Source::At(body))
+        f(Source(Seen::At(body), pinned))
     };
     SNAPSHOTS.with(handle("snapshot", snapshot)?, at).map_err(|why| refused("snapshot", why))?
 }
 
 /// The database, held beyond the look-up: for calls that may wait, which a log hook must not.
 pub(crate) fn core(db: *const kvs_db) -> Outcome<Arc<Core>> {
-    if in_hook() {
-        return Err(Fail::Here(KVS_E_REENTRANT, "db", "is called from inside a log hook, where only reads work"));
+    not_in_hook()?;
+    DBS.with(handle("db", db)?, |core, _| Arc::clone(core)).map_err(|why| refused("db", why))
+}
+
+fn not_in_hook() -> Outcome<()> {
+    match in_hook() {
+        false => Ok(()),
+        true => Err(Fail::Here(KVS_E_REENTRANT, "db", "is called from inside a log hook, where only reads work")),
     }
-    DBS.with(handle("db", db)?, Arc::clone).map_err(|why| refused("db", why))
+}
+
+/// A write of one key: tried under the pin that found the database; what has to wait does so with the database held.
+#[inline]
+pub(crate) fn write_one(db: *const kvs_db, write: impl Fn(&Db, &Pinned) -> engine::Result<Left>) -> Outcome<()> {
+    not_in_hook()?;
+    let mut db = handle("db", db)?;
+    let tried = |core: &Arc<Core>, pinned: &Pinned| match core.write(|db| write(db, pinned))? {
+        Left::Nothing => Outcome::Ok(None),
+        left => Ok(Some((Arc::clone(core), left))),
+    };
+    let mut waiting = Waiting::default();
+    loop {
+        match DBS.with(db, tried).map_err(|why| refused("db", why))?? {
+            None | Some((_, Left::Nothing)) => return Ok(()),
+            Some((core, Left::Rest(rest))) => return core.write(|db| db.finish(rest)),
+            Some((core, Left::All)) => core.write(|db| db.wait_to_write(&mut waiting))?,
+        }
+        // Or what a second turn needs would be worked out for it before the first.
+        db = black_box(db);
+    }
+}
+
+/// Calls `look` with the value of a key where it lies, as [`read`] finds it: as straight as it can be for the live database.
+#[inline(always)]
+pub(crate) fn get_with<R>(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    key: &[u8],
+    look: impl FnOnce(&[u8]) -> R,
+) -> Outcome<Option<R>> {
+    if !snapshot.is_null() {
+        return get_at_with(db, snapshot, key, look);
+    }
+    let live = |core: &Arc<Core>, pinned: &Pinned| core.db.get_with_within(pinned, key, look);
+    Ok(DBS.with(handle("db", db)?, live).map_err(|why| refused("db", why))??)
+}
+
+#[inline(never)]
+fn get_at_with<R>(
+    db: *const kvs_db,
+    snapshot: *const kvs_snapshot,
+    key: &[u8],
+    look: impl FnOnce(&[u8]) -> R,
+) -> Outcome<Option<R>> {
+    read(db, snapshot, |source| Ok(source.get_with(key, look)?))
 }
 
 /// The handle in a pointer.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine::{Durability, EventLevel, LogHook, OPTIONS as ENGINE_OPTIONS, Options};
 
@@ -221,11 +222,17 @@ thread_local! {
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
+/// How many log hooks are running: while there is none, nobody needs to ask for what is the thread's own, which costs a call in a
+/// shared library.
+static HOOKS: AtomicUsize = AtomicUsize::new(0);
+
 /// This thread is inside of a log hook.
 struct Inside(bool);
 
 impl Inside {
     fn enter() -> Inside {
+        // Relaxed: only this thread needs to see it, and what comes after.
+        HOOKS.fetch_add(1, Ordering::Relaxed);
         Inside(IN_HOOK.replace(true))
     }
 }
@@ -233,12 +240,22 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         IN_HOOK.set(self.0);
+        // Relaxed: as above.
+        HOOKS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Is this thread inside of a log hook? Then it may be the one that a write, a flush or a close would wait for.
 #[inline]
 pub(crate) fn in_hook() -> bool {
+    // Relaxed: a thread in a hook has counted itself.
+    HOOKS.load(Ordering::Relaxed) != 0 && is_mine()
+}
+
+/// Is one of the running hooks on this thread? Out of line, or the compiler fetches the answer before it knows that it needs it.
+#[cold]
+#[inline(never)]
+fn is_mine() -> bool {
     IN_HOOK.get()
 }
 

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn kvs_snapshot_sequence(
         // SAFETY: C2.
         let out = unsafe { Out::new("out", out) }?;
         let snapshot = handle("snapshot", snapshot)?;
-        let sequence = SNAPSHOTS.with(snapshot, |body| body.core.check_open().map(|()| body.snapshot.sequence()));
+        let sequence = SNAPSHOTS.with(snapshot, |body, _| body.core.check_open().map(|()| body.snapshot.sequence()));
         out.set(sequence.map_err(|why| refused("snapshot", why))??);
         Ok(KVS_OK)
     })
