@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test memcheck lint bench bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test memcheck lint bench bench-c bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -41,6 +41,11 @@ loom:
 bench:
 	$(CARGO) bench --bench memory_map
 	$(CARGO) bench --bench sustained
+
+# What C's calls cost beside the Rust calls behind them, in time.
+bench-c:
+	$(CARGO) build --release -p kvs-c
+	$(CARGO) bench -p kvs-c --bench doors
 
 # What the hot paths cost in instructions, against what is known: the same on every machine. Needs valgrind.
 instructions:

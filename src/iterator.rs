@@ -109,6 +109,31 @@ impl Iter {
         self.front.step(false)
     }
 
+    /// Shows it the entry that the iterator stands on, and those that follow, until it says no: many moves for a caller to whom each would be
+    /// a call. If it stands on none it is moved first. Afterwards it stands on the entry to which the answer was no; false: there
+    /// are no more. After an error it stands on none, and what was shown before it was right.
+    #[doc(hidden)]
+    #[inline]
+    pub fn show(&mut self, forward: bool, mut to: impl FnMut(&[u8], &[u8]) -> bool) -> Result<bool> {
+        self.handle.core().check_open()?;
+        if !self.valid() && !self.front.step(forward)? {
+            return Ok(false);
+        }
+        loop {
+            let (key, value) = match self.front.visible.top() {
+                Some(source) => (source.key(), source.value()),
+                None => (self.front.visible.key_passed(), self.value_passed()),
+            };
+            if !to(key, value) {
+                return Ok(true);
+            }
+            let moved = self.front.visible.step(forward);
+            if moved.is_err() || !self.front.visible.is_on() {
+                return self.front.settle(forward, moved);
+            }
+        }
+    }
+
     /// Does it stand on an entry?
     pub fn valid(&self) -> bool {
         self.front.visible.is_on()

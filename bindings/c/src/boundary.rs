@@ -312,20 +312,25 @@ impl Buffer {
         self.used
     }
 
-    /// Puts all parts, one after the other, or nothing if they do not fit.
-    #[inline]
-    pub fn put(&mut self, parts: &[&[u8]]) -> bool {
-        let total: usize = parts.iter().map(|part| part.len()).sum();
+    /// Puts an entry: four bytes each for the lengths, little-endian, the key, the value; or nothing if it does not fit.
+    #[inline(always)]
+    pub fn put_entry(&mut self, key: &[u8], value: &[u8]) -> bool {
+        // A key has at most 64 KiB and a value 1 GiB: within u32, and the sum within usize.
+        let total = 8 + key.len() + value.len();
         if total > self.room - self.used {
             return false;
         }
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            // SAFETY: `new` was promised C2: writable for `room` bytes until the call returns, and not NULL, since a part that
-            // is not empty has room. `used` plus all parts is at most `room`. No part overlaps the buffer: they lie in memory of the
-            // engine, or on this stack, into which the caller has no pointers that may be written through.
-            unsafe { self.at.add(self.used).copy_from_nonoverlapping(part.as_ptr(), part.len()) }
-            self.used += part.len();
+        let lengths = (value.len() as u64) << 32 | key.len() as u64;
+        // SAFETY: `new` was promised C2: writable for `room` bytes until the call returns, and not NULL, since there is room for more than
+        // nothing. From `used` on there is room for `total` bytes: eight, unaligned, then the key, then the value. Neither overlaps
+        // the buffer: they lie in memory of the engine, into which the caller has no pointers that may be written through.
+        unsafe {
+            let at = self.at.add(self.used);
+            at.cast::<[u8; 8]>().write_unaligned(lengths.to_le_bytes());
+            at.add(8).copy_from_nonoverlapping(key.as_ptr(), key.len());
+            at.add(8 + key.len()).copy_from_nonoverlapping(value.as_ptr(), value.len());
         }
+        self.used += total;
         true
     }
 }

@@ -228,29 +228,26 @@ pub unsafe extern "C" fn kvs_iter_fill(
             if let Some(failed) = body.failed.take() {
                 return Err(failed.into());
             }
-            let onward = |iter: &mut Iter| if reverse { iter.move_prev() } else { iter.move_next() };
-            let iter = &mut body.iter;
-            if !iter.valid() && !onward(iter)? {
-                return Ok(KVS_END);
-            }
-            let mut count = 0;
-            while iter.valid() && count < max_items {
-                let (key, value) = (iter.key(), iter.value());
-                // Within u32: 64 KiB and 1 GiB are the most.
-                let lengths = [(key.len() as u32).to_le_bytes(), (value.len() as u32).to_le_bytes()];
-                if !buffer.put(&[lengths.as_flattened(), key, value]) {
-                    if count == 0 {
-                        used.set(8 + key.len() + value.len());
-                        let why = "is too small for one entry: *used says what is needed";
-                        return Err(Fail::Here(KVS_E_BUFFER, "buffer", why));
-                    }
-                    break;
+            let (mut count, mut too_long) = (0, 0);
+            let put = |key: &[u8], value: &[u8]| {
+                if count == max_items {
+                    return false;
                 }
-                count += 1;
-                if let Err(failure) = onward(iter) {
-                    body.failed = Some(failure);
-                    break;
+                let fits = buffer.put_entry(key, value);
+                count += usize::from(fits);
+                too_long = if fits { 0 } else { 8 + key.len() + value.len() };
+                fits
+            };
+            match body.iter.show(!reverse, put) {
+                Err(failure) if count == 0 => return Err(failure.into()),
+                Err(failure) => body.failed = Some(failure),
+                Ok(true) if count == 0 => {
+                    used.set(too_long);
+                    let why = "is too small for one entry: *used says what is needed";
+                    return Err(Fail::Here(KVS_E_BUFFER, "buffer", why));
                 }
+                Ok(false) if count == 0 => return Ok(KVS_END),
+                Ok(_) => {}
             }
             items.set(count);
             used.set(buffer.used());

@@ -15,7 +15,7 @@ const OPERATIONS: u64 = 4000;
 const DOORS: [(&str, &str, f64); 3] = [
     ("get", "get into a buffer, a hot key", 60.0),
     ("put", "put, a hot key", 60.0),
-    ("fill", "next, of a table", 155.0),
+    ("fill", "next, of a table", 60.0),
 ];
 
 #[test]
