@@ -62,9 +62,17 @@ pub(crate) struct Spare {
 struct Prepared {
     number: u64,
     source: Box<dyn SegmentFile>,
+    /// It was another segment before.
+    is_refilled: bool,
 }
 
 impl Prepared {
+    /// Is it still nobody's copy? Whoever gives a file a second name may have looked up the first before the file was renamed, and be done with
+    /// it only now.
+    fn is_ours(&self) -> bool {
+        !self.is_refilled || self.source.can_be_refilled()
+    }
+
     fn len(&self) -> u64 {
         self.source.memory().len() as u64
     }
@@ -180,7 +188,7 @@ impl Core {
             self.discard_spare(&mut spare);
             return self.make_segment_or_free(&mut spare, rest, need, frees).map(Some);
         }
-        if let Some(ready) = spare.ready.take_if(|p| p.len() >= need) {
+        if let Some(ready) = spare.ready.take_if(|ready| ready.len() >= need && ready.is_ours()) {
             spare.next_len = self.after(ready.len());
             return Ok(Some(ready));
         }
@@ -274,7 +282,7 @@ impl Core {
             Some(refilled) => refilled,
             None => {
                 let (number, path) = self.next_name(spare)?;
-                Prepared { number, source: self.env.create_segment(&path, len, self.segment_kind)? }
+                Prepared { number, source: self.env.create_segment(&path, len, self.segment_kind)?, is_refilled: false }
             }
         };
         // The first sync of a large fresh file is slow, so where syncs matter it is paid here, ahead of time.
@@ -323,7 +331,7 @@ impl Core {
             }
             // Relaxed: a statistic.
             self.counters.refills.fetch_add(1, Ordering::Relaxed);
-            return Ok(Some(Prepared { number, source }));
+            return Ok(Some(Prepared { number, source, is_refilled: true }));
         }
         Ok(None)
     }
