@@ -32,7 +32,7 @@
 //!    and freeing leaks. The free list is lock-free, so that the child can make handles of its own even if it was
 //!    forked while another thread was making one.
 
-use crate::sync::{AtomicU32, AtomicU64, CachePadded, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, CachePadded, Mutex, OnceLock, Ordering, forks};
 
 /// The epochs by which cells of rule 4 reclaim memory: the engine's own collector, so that one pin does for both.
 pub use crate::sync::epoch;
@@ -67,19 +67,15 @@ const CHUNKS: usize = (SLOT_BITS - FIRST_CHUNK.ilog2()) as usize;
 /// Handles of one kind that can be live at once: 16,777,152.
 pub const SLOTS_MAX: u32 = FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
-/// How often this process is a child of a fork, as far as [`note_fork`] was told.
-static FORK_EPOCH: AtomicU64 = AtomicU64::new(0);
-
 /// The current fork epoch. A handle made at another one belongs to an ancestor of this process.
+#[inline]
 pub fn fork_epoch() -> u64 {
-    // Relaxed: written only by the child's single thread before `fork` returns in it.
-    FORK_EPOCH.load(Ordering::Relaxed)
+    forks::generation()
 }
 
 /// To be called in the child of every fork, from a `pthread_atfork` handler. Async-signal-safe.
 pub fn note_fork() {
-    // Relaxed: see `fork_epoch`.
-    FORK_EPOCH.fetch_add(1, Ordering::Relaxed);
+    forks::note();
 }
 
 /// Why a handle was not looked up.

@@ -18,7 +18,22 @@ use std::path::{Path, PathBuf};
 
 /// Each file once, lower layers first. A parent stands before its children.
 const TABLE: &[(&str, &[&str])] = &[
-    ("ground", &["error", "sync", "sync/tsan", "coding", "record", "metrics", "scratch", "sorting"]),
+    (
+        "ground",
+        &[
+            "error",
+            "sync",
+            "sync/tsan",
+            "sync/forks",
+            "sync/epoch",
+            "sync/locks",
+            "coding",
+            "record",
+            "metrics",
+            "scratch",
+            "sorting",
+        ],
+    ),
     (
         "environment",
         &[

@@ -38,7 +38,7 @@ use rustix::io::Errno;
 use self::files::{OsAppend, OsRead, OsSegment, failed, fsync_dir, parent, retry};
 use crate::env::{AppendFile, DirLock, Env, LockMode, Memory, ReadFile, SegmentFile, SegmentKind, Spawned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
+use crate::sync::{Arc, OnceLock, forks};
 
 /// `statfs` magic of ext2, ext3 and ext4, which share one.
 const EXT_MAGIC: u64 = 0xEF53;
@@ -175,8 +175,7 @@ impl Env for OsEnv {
 
     fn fork_generation(&self) -> u64 {
         if count_forks() {
-            // Relaxed: the child's only thread wrote it, before `fork` returned there.
-            FORKS.load(Ordering::Relaxed)
+            forks::generation()
         } else {
             // A system call each time, but right: a child has another pid.
             u64::from(std::process::id())
@@ -197,11 +196,8 @@ impl Env for OsEnv {
 }
 
 /// How many forks lie between the process that first opened a store and this one.
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
 extern "C" fn in_child() {
-    // Relaxed: see `OsEnv::fork_generation`.
-    FORKS.fetch_add(1, Ordering::Relaxed);
+    forks::note();
 }
 
 /// Registers the handler, once in the life of the process; false if there was no memory for that.

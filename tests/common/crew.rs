@@ -12,7 +12,7 @@ pub type Task = Box<dyn FnOnce() + Send>;
 /// Makes the one epoch collector of the process, before any thread that uses it is started: it is made under a lock of the
 /// standard library, which ThreadSanitizer does not see.
 pub fn warm_up() {
-    drop(crossbeam_epoch::pin());
+    drop(kvs::handles::pin());
 }
 
 struct Gate {

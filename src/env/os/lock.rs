@@ -15,8 +15,9 @@
 //! process may have taken the lock, and a thread of ours then gets the error that names it.
 //!
 //! Fork. A child shares the open file description and with it the `flock`; were it to say `LOCK_UN`, it would unlock its
-//! parent's store. So a lock remembers its pid, and in any other process its drop only closes the descriptor. The
-//! registry's entries carry the pid too, so that a child that opens the store is told of its parent.
+//! parent's store. So a lock remembers its pid, and in any other process its drop only closes the descriptor. The child
+//! has a registry of its own, so that it is told of its parent and waits for none of its threads; entries carry the pid, too, for a fork of
+//! which no handler knew.
 //! A child that lives on without `exec` keeps the description, hence the lock, after its parent died
 //! without closing the store.
 //!
@@ -33,10 +34,12 @@ use super::files::{failed, not_regular, retry, write_all};
 use crate::env::{DirLock, LockMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Mutex;
+use crate::sync::forks::PerLife;
 
-static REGISTRY: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+/// Of each life of the process: a child must not wait for a thread of its parent, and what that held is not the child's.
+static REGISTRY: PerLife<Mutex<Vec<Held>>> = PerLife::new();
 
-/// A lock that this process, or the one it was forked from, holds.
+/// A lock that this process holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Held {
     dev: u64,
@@ -71,7 +74,7 @@ impl OsLock {
         }
         let held = Held { dev: stat.st_dev as u64, inode: stat.st_ino as u64, pid, mode };
 
-        let mut registry = REGISTRY.lock();
+        let mut registry = REGISTRY.get().lock();
         // What a parent held before it forked us is not ours.
         registry.retain(|other| other.pid == pid);
         let conflicts = |other: &Held| {
@@ -112,7 +115,7 @@ impl Drop for OsLock {
             return;
         }
         let held = Held { dev: self.dev, inode: self.inode, pid: self.pid, mode: self.mode };
-        let mut registry = REGISTRY.lock();
+        let mut registry = REGISTRY.get().lock();
         if self.mode == LockMode::Exclusive {
             let _ = retry(|| rustix::fs::ftruncate(file, 0));
         }
