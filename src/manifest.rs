@@ -29,7 +29,7 @@ use crate::table::Meta;
 /// The manifest's name.
 pub const MANIFEST: &str = "MANIFEST";
 /// What a new one is called until it is complete.
-const MANIFEST_TMP: &str = "MANIFEST.tmp";
+pub const MANIFEST_TMP: &str = "MANIFEST.tmp";
 
 /// What a file that is there already is refused with.
 const EXISTS: i32 = rustix::io::Errno::EXIST.raw_os_error();
@@ -290,6 +290,12 @@ pub fn replace(env: &dyn Env, dir: &Path, state: &State) -> Result<()> {
     // From here on nobody knows which of the two a later open will find.
     env.rename(&tmp, &path).map_err(|failure| failure.lasting())?;
     env.sync_dir(dir).map_err(|failure| failure.lasting())
+}
+
+/// Bytes of a new store's manifest, at most.
+pub fn first_len() -> u64 {
+    // Numbers take fewer bytes if they are small.
+    encode(u128::MAX, &State::new(u128::MAX, u64::MAX).edits()).map_or(0, |bytes| bytes.len() as u64)
 }
 
 fn encode(database: u128, edits: &[Edit]) -> Result<Vec<u8>> {

@@ -29,14 +29,14 @@ mod syncing;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use self::syncing::Syncing;
 use crate::cache::Cache;
 use crate::engine::commit::address;
-use crate::engine::doubt;
-use crate::engine::reserve;
+use crate::engine::doubt::{self, UNSYNCED};
+use crate::engine::reserve::{self, RESERVE};
 use crate::engine::{Core, Parts};
 use crate::env::{Env, LockMode, SegmentKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ use crate::log::FILE_NUMBER_MAX;
 use crate::log::frame::{Bad, Entry};
 use crate::log::replay::{self, all_zero};
 use crate::log::segment::{HeaderRead, Opened, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::manifest::{self, Edit, MANIFEST, State};
+use crate::manifest::{self, Edit, MANIFEST, MANIFEST_TMP, State};
 use crate::memtable::Memtable;
 use crate::options::{LogBackend, Options, TableIo};
 use crate::ranges::{RangeDelete, RangeDeletes};
@@ -160,27 +160,60 @@ fn look(env: &dyn Env, dir: &Path, options: &Options) -> Result<()> {
         }
         Err(other) => return Err(other),
     };
-    if names.iter().any(|name| name == REPAIRING) {
+    let has_manifest = names.iter().any(|name| name == MANIFEST);
+    if names.iter().any(|name| name == REPAIRING) && (has_manifest || begins(env, dir, REPAIRING.as_ref(), 0).is_some())
+    {
         return Err(half_repaired(dir));
     }
-    if names.iter().any(|name| name == MANIFEST) {
+    if has_manifest {
         return Ok(());
     }
-    let foreign = names.iter().find(|name| {
-        let name = name.to_string_lossy();
-        let numbered =
-            |end| name.strip_suffix(end).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        name == "CURRENT" || name == "data.mdb" || name.starts_with("MANIFEST-") || numbered(".log") || numbered(".tbl")
-    });
-    if let Some(name) = foreign {
-        let message = "the directory has no MANIFEST but this file: it is another program's, or a store that lost its manifest; give an empty directory, restore the manifest, or write what is good to a new store with `kvs repair DIR OUT`";
-        return Err(Error::on(ErrorKind::NotADatabase, &dir.join(name), message));
+    for name in &names {
+        // Looked for once more: another process may have made it while the directory was listed.
+        if is_anothers(env, dir, name) && !matches!(env.open_read(&dir.join(MANIFEST)), Ok(Some(_))) {
+            let message = "the directory has no MANIFEST but this file: it is another program's, or a store that lost its manifest; give an empty directory, restore the manifest, or write what is good to a new store with `kvs repair DIR OUT`";
+            return Err(Error::on(ErrorKind::NotADatabase, &dir.join(name), message));
+        }
     }
     if !may_create {
         return Err(no_store(dir, options));
     }
     // It is there, but whoever made it may have died before its name was durable.
     env.create_dir(dir)
+}
+
+/// In a directory without a manifest: does this file speak against a store of ours being made there? A store takes its own names as its own,
+/// writes over what has them or removes it, so none may be somebody else's. Files of other names are nobody's concern.
+///
+/// An open that died before it had made a manifest has left no more than a lock with its pid, or with zeros or nothing, an empty mark of doubt,
+/// and a part of the first manifest. A machine that died may have put anything into that, so only its length can be judged: who has
+/// a file of that name which is as short loses it.
+fn is_anothers(env: &dyn Env, dir: &Path, name: &OsString) -> bool {
+    let numbered = |text: &str, end| {
+        text.strip_suffix(end)
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let has = |most, good: fn(&[u8]) -> bool| begins(env, dir, name, most).is_some_and(|bytes| good(&bytes));
+    match &*name.to_string_lossy() {
+        LOCK => !has(PID_BYTES_MAX, |bytes| bytes.iter().all(|byte| byte.is_ascii_digit() || b"\n\0".contains(byte))),
+        MANIFEST_TMP => !has(manifest::first_len(), |_| true),
+        UNSYNCED | REPAIRING => !has(0, <[u8]>::is_empty),
+        RESERVE | "CURRENT" | "data.mdb" => true,
+        other => other.starts_with("MANIFEST-") || [".log", ".tbl", ".tbl.old"].iter().any(|end| numbered(other, *end)),
+    }
+}
+
+/// A lock file that has more than the pid of its holder is not one.
+const PID_BYTES_MAX: u64 = 16;
+
+/// The first eight bytes of a file, or all if it has fewer; `None` if there is no such file, or one that has more than `most` bytes.
+/// What can't be looked at says nothing: whoever opens it for good tells why.
+fn begins(env: &dyn Env, dir: &Path, name: &OsStr, most: u64) -> Option<Vec<u8>> {
+    let Ok(file) = env.open_read(&dir.join(name)) else { return Some(Vec::new()) };
+    let file = file.filter(|file| file.len() <= most)?;
+    let mut bytes = vec![0; file.len().min(8) as usize];
+    file.read_at(0, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// What whoever comes to a store that is not whole is told.

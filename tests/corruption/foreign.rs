@@ -8,6 +8,9 @@ use std::path::Path;
 
 use kvs::{Db, ErrorKind, LogBackend, Options};
 
+/// More than the first manifest of a store has.
+const SOMETHING_ELSE: &str = "something else, and quite a lot of it: more than a store's very first manifest, which is two frames and has less than this";
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -29,7 +32,8 @@ fn backends() -> [Options; 2] {
     [LogBackend::Mapped, LogBackend::Positioned].map(|log_backend| Options { log_backend, ..Options::default() })
 }
 
-/// Another program's directory is refused, and not a byte is written to it.
+/// Another program's directory is refused, and not a byte is written to it. A store that was made beside a file called as one of its own had
+/// emptied that, or removed it: only names of logs, tables and other stores' manifests were looked for.
 #[test]
 fn another_programs_directory_is_left_alone() {
     for files in [
@@ -39,10 +43,16 @@ fn another_programs_directory_is_left_alone() {
         &["000003.log"],
         &["data.mdb", "lock.mdb"],
         &["12.tbl", "MANIFEST.tmp"],
+        &["LOCK"],
+        &["RESERVE"],
+        &["UNSYNCED"],
+        &["REPAIRING"],
+        &["MANIFEST.tmp"],
+        &["9.tbl.old"],
     ] {
         let dir = tempfile::tempdir().unwrap();
         for name in files {
-            fs::write(dir.path().join(name), "something else").unwrap();
+            fs::write(dir.path().join(name), SOMETHING_ELSE).unwrap();
         }
         let before = names(dir.path());
         let e = Db::open(dir.path(), Options::default()).unwrap_err();
@@ -50,7 +60,41 @@ fn another_programs_directory_is_left_alone() {
         assert!(e.path().is_some_and(|path| files.iter().any(|name| path.ends_with(name))), "{files:?}: {e:?}");
         assert_eq!(names(dir.path()), before);
         for name in files {
-            assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"something else", "{name}");
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), SOMETHING_ELSE.as_bytes(), "{name}");
+        }
+    }
+}
+
+/// Files of other names are nobody's concern, whatever a store does beside them. And what an open leaves that died before it had made a
+/// manifest is no obstacle for the next.
+#[test]
+fn a_store_is_made_beside_other_files() {
+    for (name, content) in [
+        ("notes.txt", &b"mine"[..]),
+        ("000007.log.tmp", b"mine"),
+        ("MANIFESTO", b"mine"),
+        ("x.tbl", b"mine"),
+        ("LOCK", b""),
+        ("LOCK", b"4711\n"),
+        ("UNSYNCED", b""),
+        ("MANIFEST.tmp", b""),
+        ("MANIFEST.tmp", b"kvs"),
+        ("MANIFEST.tmp", b"kvs man\n\x01\0\0\0"),
+        ("MANIFEST.tmp", &[0; 60]),
+        ("MANIFEST.tmp", &[0xa5; 60]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(name), content).unwrap();
+        let db = Db::open(dir.path(), Options::default()).unwrap_or_else(|e| panic!("{name} {content:?}: {e}"));
+        for i in 0..100u8 {
+            db.put([i], [i]).unwrap();
+        }
+        db.flush().unwrap();
+        db.close().unwrap();
+        drop(db);
+        assert_eq!(Db::open(dir.path(), Options::default()).unwrap().iter().unwrap().count(), 100);
+        if content == b"mine" {
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"mine", "{name}");
         }
     }
 }
