@@ -4,8 +4,8 @@
  * Rules that hold for every function; a function's own comment says what is special.
  *
  * Status      Functions return a kvs_status: KVS_OK, an ordinary outcome (positive) or an error (negative).
- * Errors      The last parameter err may be NULL. On failure *err becomes an error object, which the caller
- *             frees with kvs_error_free; what it held before is ignored. Otherwise *err is untouched.
+ * Errors      The last parameter err, where there is one, may be NULL. On failure *err becomes an error object,
+ *             which the caller frees with kvs_error_free; what it held before is ignored. Otherwise *err is untouched.
  * Outputs     Out-parameters are set on success only, but out-handles and buffers are NULL on failure.
  * Inputs      Copied before the call returns. (pointer, length): the pointer may be NULL if the length is 0.
  *             Keys and values are any bytes.

@@ -8,7 +8,7 @@ fn fruit(dir: &std::path::Path) -> kvs::Result<()> {
     let before = db.snapshot()?;
     db.delete("apple")?;
     assert_eq!(before.get("apple")?.unwrap(), b"red");
-    for pair in db.range("a".."b")? {
+    for pair in before.range("a".."b")? {
         let (key, value) = pair?;
         println!("{key:?} = {value:?}");
     }
