@@ -32,6 +32,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -299,11 +300,15 @@ def rate(each: Iterable[Any], call: Callable[[Any], Any], seconds: float, weight
 
 
 def drain(pairs: Iterable[Any], seconds: float) -> float:
+    """Nanoseconds a pair. The pairs are taken in C, ten thousand at a time: a loop in Python takes as long as the fastest of these iterators."""
+    rest = iter(pairs)
     done = 0
     begun = time.perf_counter()
-    for done, _ in enumerate(pairs, 1):
-        if done % 10_000 == 0 and time.perf_counter() - begun > seconds:
+    while time.perf_counter() - begun < seconds:
+        last = deque(enumerate(itertools.islice(rest, 10_000), 1), maxlen=1)
+        if not last:
             break
+        done += last[0][0]
     return (time.perf_counter() - begun) * 1e9 / done
 
 
