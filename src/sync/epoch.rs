@@ -2,7 +2,7 @@
 //!
 //! Whoever pins holds up what others have retired. In the child of a fork, threads of the parent that were pinned at that moment stay so for
 //! ever: with their collector nothing would be freed any more, and whoever waits for readers would wait for good. And what the parent
-//! has retired is not the child's to free. So the child [begins with a new one](super::forks); the handle that its first
+//! has retired is not the child's to free. So the child begins with a new one (`sync/forks.rs`); the handle that its first
 //! thread has of the old one is left alone.
 
 use std::cell::RefCell;
