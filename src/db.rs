@@ -4,7 +4,7 @@ use std::ops::RangeBounds;
 use std::path::Path;
 
 use crate::batch::{Batch, Bounds};
-use crate::engine::commit::{Left, Rest, Waiting};
+use crate::engine::commit::{Left, Rest};
 use crate::engine::handle::{Handle, Registered};
 use crate::engine::recovery;
 use crate::env::Env;
@@ -168,29 +168,23 @@ impl Db {
     }
 
     /// As `put_with`, for bindings that have pinned the epoch to get here, in the process that opened the store. What is left is to be done
-    /// without the pin: by `finish`, or if it is all, by `wait_to_write` and another try.
+    /// without the pin: by `finish`, or if it is all, by `put_with`.
     #[doc(hidden)]
     #[inline]
     pub fn put_within(&self, pinned: &Pinned, key: &[u8], value: &[u8], durability: Durability) -> Result<Left> {
-        self.0.core().write_one_within(pinned.guard(), Kind::Put, key, value, durability, true)
+        self.0.core().write_one_within(pinned.guard(), Kind::Put, key, value, durability)
     }
 
     /// As `put_within`, for `delete_with`.
     #[doc(hidden)]
     pub fn delete_within(&self, pinned: &Pinned, key: &[u8], durability: Durability) -> Result<Left> {
-        self.0.core().write_one_within(pinned.guard(), Kind::Delete, key, &[], durability, true)
+        self.0.core().write_one_within(pinned.guard(), Kind::Delete, key, &[], durability)
     }
 
     /// What `put_within` has left.
     #[doc(hidden)]
     pub fn finish(&self, rest: Rest) -> Result<()> {
         self.0.core().finish(rest)
-    }
-
-    /// Waits until there may be room for what `put_within` found none.
-    #[doc(hidden)]
-    pub fn wait_to_write(&self, waiting: &mut Waiting) -> Result<()> {
-        self.0.core().wait_to_write(waiting)
     }
 
     /// A copy of the value of `key`.

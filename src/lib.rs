@@ -111,7 +111,7 @@ pub use batch::Batch;
 pub use db::{Db, Snapshot};
 #[cfg(not(kvs_loom))]
 #[doc(hidden)]
-pub use engine::commit::{Left, Rest, Waiting};
+pub use engine::commit::{Left, Rest};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(kvs_loom))]
 pub use events::{EventLevel, LogHook};

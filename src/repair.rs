@@ -100,6 +100,8 @@ pub fn repair_with(
     let (dir, out) = (path.as_ref(), out.as_ref());
     let options = Options { create: true, read_only: false, ..options.clone() };
     options.validate()?;
+    // As in an open.
+    env.fork_generation();
     let names = look(&*env, dir)?;
     refuse(&*env, dir, out)?;
     // Where there is no lock file there is no writer, and none is made: nothing is written here.

@@ -172,11 +172,13 @@ impl Core {
         durability: Durability,
         patient: bool,
     ) -> Result<()> {
+        check_sizes(key, value)?;
+        self.check_writable()?;
+        // Hashed before anything is held: a value may be long.
+        let write = Hashed::new(kind, key, value, self.hash_seed);
         let mut waiting = Waiting::default();
         loop {
-            // In the child of a fork, the epoch is not to be touched.
-            self.check_writable()?;
-            let left = self.write_one_within(&epoch::pin(), kind, key, value, durability, patient)?;
+            let left = self.write_hashed(&epoch::pin(), &write, durability, patient)?;
             // Neither lock nor epoch is held while it waits.
             match left {
                 Left::Nothing => return Ok(()),
@@ -187,8 +189,8 @@ impl Core {
         }
     }
 
-    /// As `write_one`, under a pin: so it waits for nothing but the commit mutex, and says what is left to do without the pin. The caller
-    /// knows that this process has opened the store.
+    /// As a patient `write_one`, under a pin: so it does not wait for room or for its record to be synced, but says what is left to do without
+    /// the pin. For short values, which are hashed under it. The caller knows that this process has opened the store.
     #[inline(always)]
     pub(crate) fn write_one_within(
         &self,
@@ -197,10 +199,16 @@ impl Core {
         key: &[u8],
         value: &[u8],
         durability: Durability,
-        patient: bool,
     ) -> Result<Left> {
+        debug_assert!(!self.is_forked());
         check_sizes(key, value)?;
-        let write = Hashed::new(kind, key, value, self.hash_seed);
+        self.check_writable_here()?;
+        self.write_hashed(guard, &Hashed::new(kind, key, value, self.hash_seed), durability, true)
+    }
+
+    #[inline(always)]
+    fn write_hashed(&self, guard: &Guard, write: &Hashed<'_>, durability: Durability, patient: bool) -> Result<Left> {
+        let Hashed { kind, key, value, .. } = *write;
         let frees = kind != Kind::Put;
         let frame_len = (FRAME_HEADER_BYTES + PREV_BYTES + record::encoded_len(key.len(), value.len())) as u64;
         self.index.prefetch(write.key_hash, guard);
@@ -446,7 +454,7 @@ impl Core {
     }
 
     /// Waits until there may be room. From when a write first has to wait, it can be interrupted.
-    pub(crate) fn wait_to_write(&self, waiting: &mut Waiting) -> Result<()> {
+    fn wait_to_write(&self, waiting: &mut Waiting) -> Result<()> {
         self.wait_for_room(*waiting.0.get_or_insert_with(|| self.calm()))
     }
 
@@ -468,10 +476,11 @@ struct Entered<'a> {
 
 /// A write that may have to wait: since when it can be interrupted.
 #[derive(Debug, Default)]
-pub struct Waiting(Option<Calm>);
+struct Waiting(Option<Calm>);
 
 /// What is left to do of a write, without lock and pin.
 #[derive(Clone, Copy, Debug)]
+#[must_use]
 pub enum Left {
     /// It is done.
     Nothing,

@@ -285,7 +285,7 @@ impl Core {
         snapshot: Option<Seq>,
         with: impl FnOnce(&Located<'_>) -> R,
     ) -> Result<Option<R>> {
-        // Before the pin: in the child of a fork, the epoch is not to be touched.
+        // Before anything of it is looked at: in the child of a fork nothing of it may be.
         self.check_open()?;
         self.get_checked(key, snapshot, &epoch::pin(), with)
     }

@@ -68,6 +68,8 @@ const INDEX_BATCH: usize = 64;
 /// Opens the store in `dir`.
 pub(crate) fn open(env: Arc<dyn Env>, dir: &Path, options: Options) -> Result<Core> {
     options.validate()?;
+    // From here on forks are noted: one while this store is being opened leaves the child with nothing of what is half done here.
+    env.fork_generation();
     look(&*env, dir, &options)?;
     let mode = if options.read_only { LockMode::Shared } else { LockMode::Exclusive };
     let lock = env.lock(&dir.join(LOCK), mode)?;
@@ -169,8 +171,11 @@ fn look(env: &dyn Env, dir: &Path, options: &Options) -> Result<()> {
         return Ok(());
     }
     for name in &names {
-        // Looked for once more: another process may have made it while the directory was listed.
-        if is_anothers(env, dir, name) && !matches!(env.open_read(&dir.join(MANIFEST)), Ok(Some(_))) {
+        if is_anothers(env, dir, name) {
+            // Another process may have made it while the directory was listed.
+            if matches!(env.open_read(&dir.join(MANIFEST)), Ok(Some(_))) {
+                return Ok(());
+            }
             let message = "the directory has no MANIFEST but this file: it is another program's, or a store that lost its manifest; give an empty directory, restore the manifest, or write what is good to a new store with `kvs repair DIR OUT`";
             return Err(Error::on(ErrorKind::NotADatabase, &dir.join(name), message));
         }
@@ -199,19 +204,24 @@ fn is_anothers(env: &dyn Env, dir: &Path, name: &OsString) -> bool {
         MANIFEST_TMP => !has(manifest::first_len(), |_| true),
         UNSYNCED | REPAIRING => !has(0, <[u8]>::is_empty),
         RESERVE | "CURRENT" | "data.mdb" => true,
-        other => other.starts_with("MANIFEST-") || [".log", ".tbl", ".tbl.old"].iter().any(|end| numbered(other, *end)),
+        other => {
+            other.starts_with("MANIFEST-")
+                || [".log", ".log.tmp", ".tbl", ".tbl.old"].iter().any(|end| numbered(other, *end))
+        }
     }
 }
 
 /// A lock file that has more than the pid of its holder is not one.
 const PID_BYTES_MAX: u64 = 16;
 
-/// The first eight bytes of a file, or all if it has fewer; `None` if there is no such file, or one that has more than `most` bytes.
-/// What can't be looked at says nothing: whoever opens it for good tells why.
+/// The first bytes of a file; `None` if it has more than `most`. What is gone meanwhile, or can't be looked at, says nothing: whoever opens it
+/// for good tells why.
 fn begins(env: &dyn Env, dir: &Path, name: &OsStr, most: u64) -> Option<Vec<u8>> {
-    let Ok(file) = env.open_read(&dir.join(name)) else { return Some(Vec::new()) };
-    let file = file.filter(|file| file.len() <= most)?;
-    let mut bytes = vec![0; file.len().min(8) as usize];
+    let Ok(Some(file)) = env.open_read(&dir.join(name)) else { return Some(Vec::new()) };
+    if file.len() > most {
+        return None;
+    }
+    let mut bytes = vec![0; file.len().min(PID_BYTES_MAX) as usize];
     file.read_at(0, &mut bytes).ok()?;
     Some(bytes)
 }

@@ -38,7 +38,7 @@ use rustix::io::Errno;
 use self::files::{OsAppend, OsRead, OsSegment, failed, fsync_dir, parent, retry};
 use crate::env::{AppendFile, DirLock, Env, LockMode, Memory, ReadFile, SegmentFile, SegmentKind, Spawned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, OnceLock, forks};
+use crate::sync::{Arc, AtomicBool, OnceLock, Ordering, forks};
 
 /// `statfs` magic of ext2, ext3 and ext4, which share one.
 const EXT_MAGIC: u64 = 0xEF53;
@@ -195,18 +195,29 @@ impl Env for OsEnv {
     }
 }
 
-/// How many forks lie between the process that first opened a store and this one.
 extern "C" fn in_child() {
     forks::note();
 }
 
-/// Registers the handler, once in the life of the process; false if there was no memory for that.
-#[expect(unsafe_code, reason = "neither std nor rustix can watch for forks")]
+/// Registers the handler; false if there was no memory for that. Threads that come at the same moment each register it: a fork then counts by
+/// more than one, which is as good. Not a `OnceLock`: a fork beside the first call would leave the child with one that somebody is
+/// initialising for ever.
+#[inline]
 fn count_forks() -> bool {
-    static COUNTED: OnceLock<bool> = OnceLock::new();
+    // Acquire pairs with the Release in `watch_forks`: whoever sees it has the handler.
+    COUNTED.load(Ordering::Acquire) || watch_forks()
+}
+
+static COUNTED: AtomicBool = AtomicBool::new(false);
+
+#[cold]
+#[expect(unsafe_code, reason = "neither std nor rustix can watch for forks")]
+fn watch_forks() -> bool {
     // SAFETY: `in_child` is an `extern "C"` function without parameters, as is asked for, and the two others may be
     // absent. It runs in a child between `fork` and its return, where only async-signal-safe things are allowed: it adds to a
     // lock-free atomic that lives as long as the program, and can't unwind. If this code is in a shared library that is unloaded, the
     // C library takes the handlers of that library off its list first.
-    *COUNTED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) } == 0)
+    let watched = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } == 0;
+    COUNTED.store(watched, Ordering::Release);
+    watched
 }

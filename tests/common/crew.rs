@@ -9,8 +9,7 @@ use std::sync::Arc;
 /// A thread's work.
 pub type Task = Box<dyn FnOnce() + Send>;
 
-/// Makes the one epoch collector of the process, before any thread that uses it is started: it is made under a lock of the
-/// standard library, which ThreadSanitizer does not see.
+/// Makes the collector of epochs, before any thread that uses it is started.
 pub fn warm_up() {
     drop(kvs::handles::pin());
 }

@@ -49,6 +49,7 @@ fn another_programs_directory_is_left_alone() {
         &["REPAIRING"],
         &["MANIFEST.tmp"],
         &["9.tbl.old"],
+        &["000001.log.tmp"],
     ] {
         let dir = tempfile::tempdir().unwrap();
         for name in files {
@@ -71,7 +72,7 @@ fn another_programs_directory_is_left_alone() {
 fn a_store_is_made_beside_other_files() {
     for (name, content) in [
         ("notes.txt", &b"mine"[..]),
-        ("000007.log.tmp", b"mine"),
+        ("x.log.tmp", b"mine"),
         ("MANIFESTO", b"mine"),
         ("x.tbl", b"mine"),
         ("LOCK", b""),

@@ -1,7 +1,7 @@
 //! A cell that readers enter without writing to shared memory: rule 4 of the handle table.
 //!
 //! 1. The body is behind one atomic pointer. A reader pins the epoch, loads the pointer, uses the body, unpins. It hands its
-//!    pin on to the engine, whose reads need no other.
+//!    pin on to the engine, whose calls for one key need no other.
 //! 2. To free, the pointer is swapped for NULL and the body is handed to the collector, which drops it
 //!    when nobody who could have loaded it is pinned any more: on any thread, at some later time. A body's destructor must
 //!    therefore be fit for both: see `objects`, which closes a database explicitly.
@@ -61,7 +61,7 @@ impl<T: Send + Sync + 'static> SharedTable<T> {
     /// Runs `f` on the object, pinned.
     #[inline]
     pub fn with<R>(&self, handle: u64, f: impl FnOnce(&T, &Pinned) -> R) -> Result<R, Refused> {
-        // Before the pin: in the child of a fork, the epoch is not to be touched for a parent's handle.
+        // Before the pin: in the child of a fork, the pin is of another collector than what the parent's cells lead to.
         let found = self.0.find(handle)?;
         let pinned = handles::pin();
         match found.cell().get(pinned.guard()) {

@@ -130,8 +130,11 @@ pub unsafe extern "C" fn kvs_put(
         // SAFETY: C1, for both.
         let (key, value) = unsafe { (self::key(key, key_len)?, self::value(value, value_len)?) };
         let how = How::of(flags)?;
-        if how.wait {
-            write_one(db, move |db, pinned| db.put_within(pinned, key, value, how.durability(db)))?;
+        if how.wait && value.len() <= SHORT {
+            let patiently = move |db: &Db| db.put_with(key, value, how.durability(db));
+            write_one(db, move |db, pinned| db.put_within(pinned, key, value, how.durability(db)), patiently)?;
+        } else if how.wait {
+            core(db)?.write(|db| db.put_with(key, value, how.durability(db)))?;
         } else {
             core(db)?.write(|db| how.write(db, Batch::new().put(key, value)))?;
         }
@@ -156,7 +159,8 @@ pub unsafe extern "C" fn kvs_delete(
         let key = unsafe { self::key(key, key_len) }?;
         let how = How::of(flags)?;
         if how.wait {
-            write_one(db, move |db, pinned| db.delete_within(pinned, key, how.durability(db)))?;
+            let patiently = move |db: &Db| db.delete_with(key, how.durability(db));
+            write_one(db, move |db, pinned| db.delete_within(pinned, key, how.durability(db)), patiently)?;
         } else {
             core(db)?.write(|db| how.write(db, Batch::new().delete(key)))?;
         }
@@ -188,6 +192,10 @@ pub unsafe extern "C" fn kvs_delete_range(
         Ok(KVS_OK)
     })
 }
+
+/// Values up to here are written under the pin that found the database: to hash more takes so long that others would wait for what they have
+/// retired.
+const SHORT: usize = 64 << 10;
 
 /// What a write's flags ask for.
 #[derive(Clone, Copy)]

@@ -8,12 +8,11 @@
 //! 3. A panic inside a write leaves the engine in a state nobody has thought about: the core takes no more
 //!    writes. Reads go on.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::handles::{ExclusiveTable, Full, Pinned};
-use engine::{Batch, Db, Error, Iter, Left, Snapshot, Value, Waiting};
+use engine::{Batch, Db, Error, Iter, Left, Snapshot, Value};
 
 use crate::boundary::{Fail, Outcome, refused};
 use crate::cell::SharedTable;
@@ -100,15 +99,21 @@ impl Core {
     /// A write, refused after one that panicked.
     #[inline]
     pub fn write<T>(&self, write: impl FnOnce(&Db) -> engine::Result<T>) -> Outcome<T> {
+        if self.panicked.load(Ordering::Acquire) {
+            return Err(Fail::Here(KVS_E_PANIC, "db", "takes no writes since one of them panicked: open it again"));
+        }
+        self.armed(write)
+    }
+
+    /// A write, or what is left of one, that is remembered if it panics.
+    #[inline]
+    fn armed<T>(&self, write: impl FnOnce(&Db) -> engine::Result<T>) -> Outcome<T> {
         struct Armed<'a>(&'a AtomicBool);
         impl Drop for Armed<'_> {
             fn drop(&mut self) {
-                // Release: pairs with the acquire below. Runs only if `write` unwinds.
+                // Release: pairs with the acquire in `write`. Runs only if `write` unwinds.
                 self.0.store(true, Ordering::Release);
             }
-        }
-        if self.panicked.load(Ordering::Acquire) {
-            return Err(Fail::Here(KVS_E_PANIC, "db", "takes no writes since one of them panicked: open it again"));
         }
         let armed = Armed(&self.panicked);
         fault::point("engine_write");
@@ -225,24 +230,24 @@ fn not_in_hook() -> Outcome<()> {
     }
 }
 
-/// A write of one key: tried under the pin that found the database; what has to wait does so with the database held.
+/// A write of one key: tried under the pin that found the database; what has to wait does so with the database held, by `patiently` if it is
+/// all.
 #[inline]
-pub(crate) fn write_one(db: *const kvs_db, write: impl Fn(&Db, &Pinned) -> engine::Result<Left>) -> Outcome<()> {
+pub(crate) fn write_one(
+    db: *const kvs_db,
+    write: impl FnOnce(&Db, &Pinned) -> engine::Result<Left>,
+    patiently: impl FnOnce(&Db) -> engine::Result<()>,
+) -> Outcome<()> {
     not_in_hook()?;
-    let mut db = handle("db", db)?;
     let tried = |core: &Arc<Core>, pinned: &Pinned| match core.write(|db| write(db, pinned))? {
         Left::Nothing => Outcome::Ok(None),
         left => Ok(Some((Arc::clone(core), left))),
     };
-    let mut waiting = Waiting::default();
-    loop {
-        match DBS.with(db, tried).map_err(|why| refused("db", why))?? {
-            None | Some((_, Left::Nothing)) => return Ok(()),
-            Some((core, Left::Rest(rest))) => return core.write(|db| db.finish(rest)),
-            Some((core, Left::All)) => core.write(|db| db.wait_to_write(&mut waiting))?,
-        }
-        // Or what a second turn needs would be worked out for it before the first.
-        db = black_box(db);
+    match DBS.with(handle("db", db)?, tried).map_err(|why| refused("db", why))?? {
+        None | Some((_, Left::Nothing)) => Ok(()),
+        // It is visible: a panic of another write is no reason to refuse it now.
+        Some((core, Left::Rest(rest))) => core.armed(|db| db.finish(rest)),
+        Some((core, Left::All)) => core.write(patiently),
     }
 }
 
