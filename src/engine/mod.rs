@@ -115,6 +115,8 @@ pub struct Core {
     pub(crate) leaving: Leaving<File>,
     /// Files that were tables, to be written over.
     pub(crate) old_tables: Mutex<Vec<reuse::Old>>,
+    /// Files from this number on were made since this open.
+    pub(crate) first_own_file: u64,
     /// Bytes of records that merges have read since the last flush. Only the holder of `background` writes it: Relaxed.
     pub(crate) merged_since_flush: AtomicU64,
     /// Bytes of records in the last flush. As above.
@@ -231,6 +233,7 @@ impl Core {
             leaving: Leaving::default(),
             merged_since_flush: AtomicU64::new(0),
             old_tables: Mutex::default(),
+            first_own_file: parts.next_file,
             last_flush_bytes: AtomicU64::new(0),
             backlog,
             room: Room::default(),

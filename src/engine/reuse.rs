@@ -6,7 +6,9 @@
 //!  M.tbl      renamed once more and written over from its beginning, then cut to its length
 //! ```
 //!
-//! 1. Only who owns a [`File`] alone lets it go: there is no mapping of it in this process, no cursor and no value.
+//! 1. Only who owns a [`File`] alone lets it go, and it is kept only if it was made since this open: then there is no mapping of it anywhere,
+//!    no cursor and no value. One that was there at the open may still be mapped by a value that outlived an earlier open, in this process
+//!    or in one that had the store open to read.
 //! 2. A table leaves the store when a manifest without it is durable. So whatever a kill or a power cut leaves of the old and the new
 //!    content, under whichever of the three names, no manifest names it: the next open removes it.
 //! 3. Nothing that was in the file is taken for a part of the new table: its checks depend on its number, and the manifest, which is
@@ -44,9 +46,10 @@ impl Core {
         let (path, number, len) = (file.path.clone(), file.number, file.end());
         // Its mapping, or its descriptor, goes.
         drop(file);
+        let is_own = number >= self.first_own_file;
         let has_room = len > 0 && (self.old_table_bytes() + len) * KEPT_ONE_IN <= self.live_table_bytes();
         let old = self.dir.join(table::old_name(number));
-        if has_room && self.keeps_tables() && self.env.rename(&path, &old).is_ok() {
+        if is_own && has_room && self.keeps_tables() && self.env.rename(&path, &old).is_ok() {
             self.old_tables.lock().push(Old { path: old, len });
         } else {
             let _ = self.env.unlink(&path);

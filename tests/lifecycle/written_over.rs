@@ -27,6 +27,33 @@ fn last(i: u64, end: u64) -> u64 {
     i + (end - 1 - i) / 3000 * 3000
 }
 
+/// Values that outlive their store stay what they were, whatever is done by those who open it later: a file that they may be mapping is removed,
+/// and never written over. One that had been a table of an earlier open was: what it held became zeros, or another table, or a bus error.
+#[test]
+fn what_outlived_an_earlier_open_is_not_written_over() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let mut held = Vec::new();
+    let mut written_over = 0;
+    for open in 0..6u64 {
+        let db = Db::open(&path, small()).unwrap();
+        let from = open * 20_000;
+        for i in from..from + 20_000 {
+            db.put(key(i), value(i)).unwrap();
+        }
+        db.flush().unwrap();
+        written_over += db.stats().tables_written_over;
+        let end = from + 20_000;
+        held.extend((end - 3000..end).step_by(7).map(|i| (db.get(key(i)).unwrap().unwrap(), i)));
+        db.close().unwrap();
+        for (value_held, i) in &held {
+            assert_eq!(**value_held, value(*i), "after open {open}");
+        }
+    }
+    assert!(written_over > 50, "{written_over}");
+}
+
 fn with_end<'a>(names: impl IntoIterator<Item = &'a String>, end: &str) -> usize {
     names.into_iter().filter(|name| name.ends_with(end)).count()
 }
