@@ -1,15 +1,15 @@
 //! What memoryviews show, in a child of `fork`.
 //!
-//! The engine's log segments are not inherited (`MADV_DONTFORK`): a child could not tell when its parent fills them again. But a child
+//! The engine's files are mapped so that they are not inherited (`MADV_DONTFORK`): a child could not tell when its parent writes them over. But a child
 //! inherits the Python objects, and a memoryview is a bare pointer once it is made; reading it would be a SIGSEGV. So:
 //!
 //! ```text
 //! before the fork     copy what is held: the parent's memory, which the child gets                 save
 //! in the parent       drop the copies                                                              forget
-//! in the child        put anonymous pages where the segments were, and the copies into them        restore
+//! in the child        put anonymous pages where the files were, and the copies into them           restore
 //! ```
 //!
-//! 1. The pages are asked for with `MAP_FIXED_NOREPLACE`. Where the kernel refuses, a mapping was inherited (tables, blocks, stores in
+//! 1. The pages are asked for with `MAP_FIXED_NOREPLACE`. Where the kernel refuses, a mapping was inherited (cached blocks, stores in
 //!    memory), and the bytes are right as they are.
 //! 2. Everything here happens with the GIL held, which `os.fork` keeps from the first step to the last; so what is saved is what is
 //!    held at the fork, and no other thread is inside a lock of ours.

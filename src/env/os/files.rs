@@ -315,7 +315,10 @@ fn lay_out(file: &OwnedFd, path: &Path, size: usize, kind: SegmentKind) -> Resul
 fn map_read_only(file: &OwnedFd, path: &Path, len: u64) -> Result<Memory> {
     let size = memory_size(path, len)?;
     let map = MmapOptions::new().len(size).map_raw_read_only(file);
-    Ok(Memory::mapped(map.map_err(|e| Error::io(&format!("map {len} bytes"), path, e))?))
+    let memory = Memory::mapped(map.map_err(|e| Error::io(&format!("map {len} bytes"), path, e))?);
+    // As a segment's: a child could not tell when its parent writes a table's file over.
+    memory.advise(Advice::DontFork);
+    Ok(memory)
 }
 
 fn copy_to_memory(file: &OwnedFd, path: &Path, len: u64) -> Result<Memory> {
