@@ -11,7 +11,8 @@ use crate::sync::Arc;
 /// Bytes of the store, borrowed from where they lie: no copy, no allocation.
 ///
 /// Derefs to `[u8]`. Cheap to clone; `Send`, `Sync` and without a lifetime. It pins the file that the bytes lie in, even
-/// after the key is overwritten and the store closed, so copy (`to_vec`) what is kept for long.
+/// after the key is overwritten and the store closed, so copy (`to_vec`) what is kept for long. In the child of a `fork` it must not be looked at:
+/// files that a parent has mapped are not inherited.
 ///
 /// ```
 /// # let db = kvs::Db::in_memory(Default::default())?;
