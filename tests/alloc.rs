@@ -161,7 +161,8 @@ fn a_scan_allocates_nothing_for_an_entry() {
     for held in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let (_alone, db) = store(&dir, held);
-        assert!(db.stats().segments > 4 || db.stats().tables > 20);
+        let stats = db.stats();
+        assert!(stats.segments > 4 || stats.tables > 20, "{stats}");
         for forward in [true, false] {
             let mut iter = db.iter().unwrap();
             assert!(if forward { iter.seek_to_first() } else { iter.seek_to_last() }.unwrap());
