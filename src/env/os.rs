@@ -38,7 +38,7 @@ use rustix::io::Errno;
 use self::files::{OsAppend, OsRead, OsSegment, failed, fsync_dir, parent, retry};
 use crate::env::{AppendFile, DirLock, Env, LockMode, Memory, ReadFile, SegmentFile, SegmentKind, Spawned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Arc, AtomicBool, OnceLock, Ordering, forks};
+use crate::sync::{Arc, AtomicU8, OnceLock, Ordering, forks};
 
 /// `statfs` magic of ext2, ext3 and ext4, which share one.
 const EXT_MAGIC: u64 = 0xEF53;
@@ -199,16 +199,22 @@ extern "C" fn in_child() {
     forks::note();
 }
 
-/// Registers the handler; false if there was no memory for that. Threads that come at the same moment each register it: a fork then counts by
-/// more than one, which is as good. Not a `OnceLock`: a fork beside the first call would leave the child with one that somebody is
-/// initialising for ever.
+/// Registers the handler, at the first call; false if there was no memory for that, and then for good: what a store remembers of a process is
+/// either kind of number. Threads that come at the same moment each register it: a fork then counts by more than one, which is as good. Not
+/// a `OnceLock`: a fork beside the first call would leave the child with one that somebody is initialising for ever.
 #[inline]
 fn count_forks() -> bool {
-    // Acquire pairs with the Release in `watch_forks`: whoever sees it has the handler.
-    COUNTED.load(Ordering::Acquire) || watch_forks()
+    // Acquire pairs with the AcqRel in `watch_forks`: whoever sees it has the handler.
+    match COUNTED.load(Ordering::Acquire) {
+        NOT_ASKED => watch_forks(),
+        counted => counted == YES,
+    }
 }
 
-static COUNTED: AtomicBool = AtomicBool::new(false);
+static COUNTED: AtomicU8 = AtomicU8::new(NOT_ASKED);
+const NOT_ASKED: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 #[cold]
 #[expect(unsafe_code, reason = "neither std nor rustix can watch for forks")]
@@ -218,6 +224,10 @@ fn watch_forks() -> bool {
     // lock-free atomic that lives as long as the program, and can't unwind. If this code is in a shared library that is unloaded, the
     // C library takes the handlers of that library off its list first.
     let watched = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } == 0;
-    COUNTED.store(watched, Ordering::Release);
-    watched
+    let counted = if watched { YES } else { NO };
+    match COUNTED.compare_exchange(NOT_ASKED, counted, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => watched,
+        // Another thread's answer came first, and counts.
+        Err(first) => first == YES,
+    }
 }

@@ -7,6 +7,7 @@
    that waited for its own readers waited for good. */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
+#include <time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "check.h"
@@ -147,7 +148,14 @@ static void while_one_is_inside(const char *directory) {
     pthread_t thread;
     EXPECT(KVS_OK, kvs_options_set(options, "fault_pause", "engine_write", NULL));
     CHECK(pthread_create(&thread, NULL, paused, NULL) == 0);
-    usleep(100 * 1000);
+    /* It spins where it is held: more time than a write ever takes means that it is there. */
+    clockid_t clock;
+    struct timespec used = {0, 0};
+    CHECK(pthread_getcpuclockid(thread, &clock) == 0);
+    while (used.tv_sec == 0 && used.tv_nsec < 50 * 1000 * 1000) {
+        usleep(1000);
+        CHECK(clock_gettime(clock, &used) == 0);
+    }
     children(directory, 1000, 2);
     EXPECT(KVS_OK, kvs_options_set(options, "fault_pause", "", NULL));
     pthread_join(thread, NULL);
