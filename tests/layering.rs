@@ -101,6 +101,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "table/salvage/records",
             "table/salvage",
             "index",
+            "index/arena",
             "index/bucket",
             "index/buckets",
             "index/table",

@@ -131,6 +131,11 @@ impl Memory {
         self.observer.as_deref()
     }
 
+    /// Asks for huge pages, as far as whole ones fit.
+    pub fn prefer_huge_pages(&self) {
+        self.advise(Advice::HugePage);
+    }
+
     /// Tells the kernel how it will be used. What the kernel does not know or refuses is not done, and bytes of the
     /// heap take no advice.
     pub fn advise(&self, advice: Advice) {

@@ -3,9 +3,10 @@
 //! The layout, and why readers may use a table that a writer is changing, stand at the head of [`super`].
 //! Functions "for writers" want the partition's lock held, or a table that is not yet published.
 
+use super::arena::Arena;
 use super::bucket::{Address, Bits, Bucket, SLOTS};
 use super::buckets::{Buckets, PER_PAGE, fit};
-use crate::sync::Ordering;
+use crate::sync::{Arc, Ordering};
 
 /// Position of a slot in a table.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +20,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(buckets: usize) -> Box<Table> {
-        Box::new(Table { buckets: Buckets::new(buckets) })
+    pub(super) fn new(buckets: usize, arena: Option<&Arc<Arena>>) -> Box<Table> {
+        Box::new(Table { buckets: Buckets::new(buckets, arena) })
     }
 
     /// The bucket in which a search for `bits` starts.
