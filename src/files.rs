@@ -82,6 +82,9 @@ impl std::ops::Deref for Bytes<'_> {
 pub trait Pager: fmt::Debug + Send + Sync {
     /// The bytes from `offset` on, at least to the end of the record that starts there.
     fn bytes_at(&self, offset: u64) -> Result<Bytes<'static>>;
+
+    /// The file's bytes.
+    fn size(&self) -> u64;
 }
 
 /// One log segment or one table as readers see it.
@@ -240,6 +243,11 @@ impl File {
     pub fn end(&self) -> u64 {
         // Acquire pairs with the Release in `publish`: the bytes below are visible.
         self.end.load(Ordering::Acquire)
+    }
+
+    /// Bytes that are published; of a table, all of them, in memory or not.
+    pub fn size(&self) -> u64 {
+        self.pager.as_ref().map_or_else(|| self.end(), |pager| pager.size())
     }
 
     /// Publishes all bytes below `end`.

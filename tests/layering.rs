@@ -122,6 +122,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/segments",
             "engine/read",
             "engine/reuse",
+            "engine/moved",
             "engine/output",
             "engine/tables",
             "engine/flush",

@@ -24,14 +24,13 @@ use crate::coding;
 use crate::covering;
 use crate::engine::Core;
 use crate::engine::commit::address;
-use crate::engine::output::{Built, Moved};
+use crate::engine::output::Built;
 use crate::engine::tables::whole_hash;
 use crate::error::Result;
 use crate::log::frame::{self, Prev};
 use crate::memtable::Memtable;
 use crate::sync::Arc;
 use crate::sync::epoch;
-use crate::table::hashes;
 use crate::version::{Run, Slice, Version};
 
 /// Bytes that a key takes in the index at most, or a slice would be uncovered as soon as it is covered.
@@ -114,8 +113,8 @@ impl Core {
             return Ok(());
         }
         for built in built {
-            for key in built.keys.iter().filter(|key| hashes::parts(key.entry).0.is_multiple_of(SAMPLED)) {
-                let Some((from, _)) = Moved::of_note(key.note) else { continue };
+            for key in built.keys.iter().filter(|key| key.hash.is_multiple_of(SAMPLED)) {
+                let Some((from, _)) = built.sources.of_note(key.note) else { continue };
                 let Some(input) = inputs.iter().find(|memtable| memtable.slot == from.slot()) else { continue };
                 // One that replaced what the index knew was counted when it was written.
                 if frame::prev_of(&input.file, from.offset()) != Prev::Unknown {

@@ -34,6 +34,7 @@ pub mod doubt;
 pub mod durable;
 pub mod flush;
 pub mod handle;
+pub mod moved;
 pub mod output;
 pub mod picking;
 pub mod pressure;

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use crate::cursor::Cursor;
 use crate::engine::Core;
 use crate::engine::commit::address;
-use crate::error::Result;
+use crate::engine::moved::Sources;
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::index::Address;
 use crate::merging::Merging;
@@ -29,30 +30,6 @@ const BREATH: u32 = 512;
 /// A step of a merge ends when so many keys are gone: where whole tables are dropped none is ever full.
 const GONE_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
 
-/// Where the newest version of a key was before it moved, and its length, in one word: the address, and above it the length in
-/// units of eight bytes, or the most that fits there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moved(u64);
-
-impl Moved {
-    const LEN_MAX: u64 = 0xffff;
-
-    fn new(from: Address, len: u64) -> Moved {
-        Moved((len / 8).min(Moved::LEN_MAX) << Address::BITS | from.word())
-    }
-
-    /// What a table's builder was told of a key, if that moved.
-    pub fn of_note(note: u64) -> Option<(Address, Moved)> {
-        Some((Address::of_word(note)?, Moved(note)))
-    }
-
-    /// Bytes of the record; `None` if they are too many to be told here.
-    pub fn len(self) -> Option<u64> {
-        let len = self.0 >> Address::BITS;
-        (len < Moved::LEN_MAX).then_some(len * 8)
-    }
-}
-
 /// The newest version of a key, as far as the inputs go, which was not copied: nobody can see it any more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone {
@@ -64,8 +41,9 @@ pub(crate) struct Gone {
 #[derive(Debug)]
 pub(crate) struct Built {
     pub table: Arc<Table>,
-    /// Its keys, in the order of their hashes; where each one moved from is noted ([`Moved`]).
+    /// Its keys, in the order of their hashes; where each one moved from is noted.
     pub keys: Vec<Keyed>,
+    pub sources: Sources,
     /// Bytes of older versions that a snapshot needs.
     pub held: u64,
     /// Bytes of tombstones.
@@ -92,6 +70,7 @@ pub(crate) struct Output<'a> {
 struct Open {
     builder: Builder,
     path: PathBuf,
+    sources: Sources,
     held: u64,
     deletes: u64,
 }
@@ -165,43 +144,61 @@ impl<'a> Output<'a> {
     }
 
     fn add(&mut self, file: &File, bytes: &[u8], header: &Header, offset: u64, newest: Option<Address>) -> Result<()> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => {
-                let number = self.core.take_file_number()?;
-                let path = self.core.dir.join(table::name(number));
-                let core = self.core;
-                let mut builder = Builder::over(
-                    core.create_table(&path)?,
-                    &path,
-                    core.database,
-                    core.hash_seed,
-                    number,
-                    core.options.block_bytes as u32,
-                );
-                builder.expect(self.table_bytes);
-                self.open.insert(Open { builder, path, held: 0, deletes: 0 })
-            }
-        };
         let len = header.len() as u64;
-        let note = newest.map_or(0, |from| Moved::new(from, len).0);
+        let note = match newest {
+            Some(from) => self.note(from, file.size(), len)?,
+            None => 0,
+        };
+        let open = self.open()?;
         open.builder.add(file, bytes, header, offset, note)?;
-        self.bytes_written += len;
         if newest.is_none() {
             open.held += len;
         } else if header.kind == Kind::Delete {
             open.deletes += len;
         }
+        self.bytes_written += len;
         Ok(())
     }
 
+    /// Notes where a key moves from. Where no more sources have room, it is the first key of another table.
+    fn note(&mut self, from: Address, size: u64, len: u64) -> Result<u32> {
+        if let Some(note) = self.open()?.sources.note(from, size, len) {
+            return Ok(note);
+        }
+        self.finish_table()?;
+        let note = self.open()?.sources.note(from, size, len);
+        note.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "a table without sources has no room for one: please report this bug")
+        })
+    }
+
+    /// The table in the making.
+    #[inline]
+    fn open(&mut self) -> Result<&mut Open> {
+        if self.open.is_none() {
+            self.open = Some(self.start_table()?);
+        }
+        Ok(self.open.as_mut().unwrap_or_else(|| unreachable!("it was started above")))
+    }
+
+    fn start_table(&self) -> Result<Open> {
+        let core = self.core;
+        let number = core.take_file_number()?;
+        let path = core.dir.join(table::name(number));
+        let file = core.create_table(&path)?;
+        let block_bytes = core.options.block_bytes as u32;
+        let mut builder = Builder::over(file, &path, core.database, core.hash_seed, number, block_bytes);
+        builder.expect(self.table_bytes);
+        Ok(Open { builder, path, sources: Sources::default(), held: 0, deletes: 0 })
+    }
+
     fn finish_table(&mut self) -> Result<()> {
-        let Some(Open { builder, path, held, deletes }) = self.open.take() else { return Ok(()) };
+        let Some(Open { builder, path, sources, held, deletes }) = self.open.take() else { return Ok(()) };
         let finished = builder.finish(self.purged_seq);
         let opened = finished.and_then(|(meta, keys)| Ok((self.core.open_table(meta)?, keys)));
         match opened {
             Ok((table, keys)) => {
-                self.built.push(Built { table: Arc::new(table), keys, held, deletes });
+                self.built.push(Built { table: Arc::new(table), keys, sources, held, deletes });
                 Ok(())
             }
             Err(failure) => {
@@ -258,16 +255,5 @@ mod tests {
         let stats = core.stats();
         assert_eq!((stats.index_keys, stats.tables), (0, 0), "{stats}");
         assert!(stats.merge_steps >= 4, "{stats}");
-    }
-
-    /// A length is told exactly, or not at all.
-    #[test]
-    fn a_note_has_address_and_length() {
-        let from = Address::new(u16::MAX, 8 * u64::from(u32::MAX)).unwrap();
-        for (len, told) in [(16, Some(16)), (8 * 0xfffe, Some(8 * 0xfffe)), (8 * 0xffff, None), (1 << 30, None)] {
-            let (address, moved) = Moved::of_note(Moved::new(from, len).0).unwrap();
-            assert_eq!((address, moved.len()), (from, told));
-        }
-        assert!(Moved::of_note(0).is_none());
     }
 }

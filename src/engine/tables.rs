@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::Core;
 use crate::engine::doubt;
-use crate::engine::output::{Built, Gone, Moved, Output};
+use crate::engine::output::{Built, Gone, Output};
 use crate::engine::signal::Signal;
 use crate::error::{ErrorKind, Result};
 use crate::files::File;
@@ -30,7 +30,7 @@ use crate::ranges::{RangeDelete, RangeDeletes};
 use crate::record::Seq;
 use crate::sync::Arc;
 use crate::sync::epoch::{self, Guard};
-use crate::table::hashes::{self, Keyed};
+use crate::table::hashes::Keyed;
 use crate::table::{Meta, reader::Table};
 use crate::version::{Run, Slice, Version};
 
@@ -156,41 +156,39 @@ impl Core {
     pub(crate) fn repoint(&self, built: &[Built], slices: &[Slice], gone: &[Gone], covered: bool) -> Result<()> {
         for (built, slice) in built.iter().zip(slices) {
             let mut dead = built.held + built.deletes;
-            let mut left = Vec::new();
+            // Of each source, the bytes that were their keys' newest up to now: all that moved, less what was overwritten meanwhile. Where
+            // the index does not know every key, a missing entry says nothing, and what was found is counted by its mean.
+            let mut left: Vec<u64> =
+                built.sources.totals().map(|(_, total)| if covered { total.bytes() } else { 0 }).collect();
+            let means: Vec<u64> = built.sources.totals().map(|(_, total)| total.mean()).collect();
             let mut keys = built.keys.as_slice();
             while let Some(first) = keys.first() {
                 let guard = epoch::pin();
                 let mut ahead = keys.iter().skip(AHEAD);
-                let mut partition = self.index.lock(whole_hash(hashes::parts(first.entry).0));
+                let mut partition = self.index.lock(whole_hash(first.hash));
                 // A writer may be waiting for the lock.
-                let same = |key: &&Keyed| partition.holds(whole_hash(hashes::parts(key.entry).0));
+                let same = |key: &&Keyed| partition.holds(whole_hash(key.hash));
                 let (batch, rest) = keys.split_at(keys.iter().take(BATCH).take_while(same).count());
                 keys = rest;
                 for key in batch {
                     // Where the table has few of the store's keys, each lies in a line of its own.
                     if let Some(ahead) = ahead.next() {
-                        self.index.prefetch(whole_hash(hashes::parts(ahead.entry).0), &guard);
+                        self.index.prefetch(whole_hash(ahead.hash), &guard);
                     }
-                    let Some((from, moved)) = Moved::of_note(key.note) else { continue };
-                    let (hash, offset) = hashes::parts(key.entry);
-                    let to = super::commit::address(slice.slot, offset)?;
-                    let replaced = partition.replace_if(whole_hash(hash), from, to, &guard);
-                    // Where the index does not know every key, a missing entry says nothing.
-                    if replaced || covered {
-                        let len = match moved.len() {
-                            Some(len) => len,
-                            None => slice.table.record_at(offset).map_or(0, |(_, header)| header.len() as u64),
-                        };
-                        if replaced {
-                            add_to(&mut left, from.slot(), len);
-                        } else {
-                            dead += len;
-                        }
+                    let Some((from, source)) = built.sources.of_note(key.note) else { continue };
+                    let to = super::commit::address(slice.slot, key.offset())?;
+                    let replaced = partition.replace_if(whole_hash(key.hash), from, to, &guard);
+                    if covered && !replaced {
+                        let len = slice.table.record_at(key.offset()).map_or(0, |(_, header)| header.len() as u64);
+                        left[source] = left[source].saturating_sub(len);
+                        dead += len;
+                    } else if replaced && !covered {
+                        left[source] += means[source];
                     }
                 }
             }
             let guard = epoch::pin();
-            left.iter().for_each(|&(slot, bytes)| self.count_dead(slot, bytes, &guard));
+            built.sources.totals().zip(left).for_each(|((slot, _), bytes)| self.count_dead(slot, bytes, &guard));
             slice.table.file().add_dead(dead);
             slice.table.file().add_held(built.held);
         }
@@ -253,14 +251,6 @@ impl Core {
     /// How many files have left the store and are still held, and their bytes.
     pub(crate) fn leaving_size(&self) -> (u64, u64) {
         self.leaving.size(File::end)
-    }
-}
-
-/// Adds to what is counted for a slot. There are few, and mostly it is the one of the last time.
-fn add_to(counts: &mut Vec<(u16, u64)>, slot: u16, bytes: u64) {
-    match counts.iter_mut().rev().find(|(counted, _)| *counted == slot) {
-        Some((_, sum)) => *sum += bytes,
-        None => counts.push((slot, bytes)),
     }
 }
 

@@ -33,11 +33,6 @@ impl Address {
         NonZeroU64::new(u64::from(slot) << 32 | u64::from(offset8)).map(Address)
     }
 
-    /// As a number of [`BITS`](Address::BITS) bits.
-    pub fn word(self) -> u64 {
-        self.0.get()
-    }
-
     /// From the lowest bits of a word; 0 is none.
     pub fn of_word(word: u64) -> Option<Address> {
         NonZeroU64::new(word & ((1 << Address::BITS) - 1)).map(Address)

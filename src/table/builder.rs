@@ -150,7 +150,7 @@ impl Builder {
     /// Adds the record that `header` opens at the start of `bytes` and that stands at `offset` of `source`: a larger key than the
     /// last one's, or an older version of the same. `note` is kept for the first record of a key, and given back by `finish`. After an
     /// error of the file the table is to be given up; a record that is refused leaves it as it was.
-    pub fn add(&mut self, source: &File, bytes: &[u8], header: &Header, offset: u64, note: u64) -> Result<()> {
+    pub fn add(&mut self, source: &File, bytes: &[u8], header: &Header, offset: u64, note: u32) -> Result<()> {
         if bytes.len() < header.unpadded_len() {
             return Err(self.misused("a record that is cut short"));
         }
@@ -174,7 +174,7 @@ impl Builder {
             self.last_key.clear();
             self.last_key.extend_from_slice(key);
             let hash = coding::hash_seeded(key, self.hash_seed);
-            self.keys.push(Keyed { entry: hashes::entry(hashes::hash32(hash), at), note });
+            self.keys.push(Keyed::new(hashes::hash32(hash), at, note));
         }
         if self.starts.is_empty() {
             let shared = shared_prefix(&self.meta.smallest, key);
@@ -259,7 +259,7 @@ impl Builder {
 
         let pages_at = self.position();
         let mut keys = std::mem::take(&mut self.keys);
-        sorting::sort(&mut keys, |key| key.entry);
+        sorting::sort(&mut keys, |key| key.entry());
         let mut index = Vec::with_capacity(8 * keys.len().div_ceil(hashes::PAGE_ENTRIES));
         for page in keys.chunks(hashes::PAGE_ENTRIES) {
             let offset = self.position();

@@ -36,21 +36,41 @@ pub fn parts(entry: u64) -> (u32, u64) {
     ((entry >> 32) as u32, (entry & 0xffff_ffff) * 8)
 }
 
-/// A key of a table: its entry, and what whoever builds the table wants to know of it.
+/// A key of a table: the parts of its entry, and what whoever builds the table wants to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keyed {
-    /// As it stands in a hash page.
-    pub entry: u64,
+    pub hash: u32,
+    /// Where its newest record stands, in units of eight bytes.
+    at: u32,
     /// Not written.
-    pub note: u64,
+    pub note: u32,
+}
+
+impl Keyed {
+    /// `offset` is below 32 GiB, as all that addresses reach.
+    #[inline]
+    pub fn new(hash: u32, offset: u64, note: u32) -> Keyed {
+        Keyed { hash, at: (offset / 8) as u32, note }
+    }
+
+    /// As it stands in a hash page.
+    #[inline]
+    pub fn entry(self) -> u64 {
+        entry(self.hash, self.offset())
+    }
+
+    #[inline]
+    pub fn offset(self) -> u64 {
+        u64::from(self.at) * 8
+    }
 }
 
 /// Appends the page of these keys' entries, which stands at `offset`, to `out` and what the index says of it to `index`.
 pub fn put_page(out: &mut Vec<u8>, index: &mut Vec<u8>, keys: &[Keyed], salt: FileSalt, offset: u64) {
     let from = out.len();
-    keys.iter().for_each(|key| out.extend_from_slice(&key.entry.to_le_bytes()));
+    keys.iter().for_each(|key| out.extend_from_slice(&key.entry().to_le_bytes()));
     out.resize(from + PAGE_BYTES, 0xff);
-    let first = keys.first().map_or(u32::MAX, |first| parts(first.entry).0);
+    let first = keys.first().map_or(u32::MAX, |first| first.hash);
     index.extend_from_slice(&first.to_le_bytes());
     index.extend_from_slice(&check_of(&out[from..], salt, offset).to_le_bytes());
 }
@@ -163,7 +183,8 @@ mod tests {
             let (mut bytes, mut section) = (Vec::new(), Vec::new());
             for page in all.chunks(PAGE_ENTRIES) {
                 let offset = bytes.len() as u64;
-                let page: Vec<Keyed> = page.iter().map(|&entry| Keyed { entry, note: 7 }).collect();
+                let page: Vec<Keyed> =
+                    page.iter().map(|&entry| Keyed::new(parts(entry).0, parts(entry).1, 7)).collect();
                 put_page(&mut bytes, &mut section, &page, salt, offset);
             }
             let index = HashIndex::parse(&section).unwrap();

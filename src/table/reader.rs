@@ -542,4 +542,8 @@ impl Pager for Paged {
         let block = parts.cached(positioned, start, end)?;
         Ok(whole(block).part((offset - start) as usize, (end - start) as usize))
     }
+
+    fn size(&self) -> u64 {
+        self.0.meta.len
+    }
 }

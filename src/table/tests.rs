@@ -126,13 +126,12 @@ impl Place {
         for (item, &offset) in items.iter().zip(&offsets) {
             let (bytes, header) = source.record_at(offset).unwrap();
             let hash = coding::hash_seeded(&item.key, HASH_SEED);
-            builder.add(&source, &bytes, &header, offset, hash).unwrap();
+            builder.add(&source, &bytes, &header, offset, super::hashes::hash32(hash)).unwrap();
         }
         let estimate = builder.len();
         let (meta, keys) = builder.finish(3).unwrap();
-        let noted: Vec<u64> = keys.iter().map(|key| u64::from(super::hashes::parts(key.entry).0)).collect();
-        assert!(noted.is_sorted(), "keys are in the order of their hashes");
-        assert!(keys.iter().zip(noted).all(|(key, hash)| key.note >> 32 == hash), "a note stays with its key");
+        assert!(keys.is_sorted_by_key(|key| key.hash), "keys are in the order of their hashes");
+        assert!(keys.iter().all(|key| key.note == key.hash), "a note stays with its key");
         assert!(estimate >= meta.len && estimate < meta.len + meta.len / 8 + 2048, "{estimate} for {}", meta.len);
         meta
     }
