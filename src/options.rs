@@ -80,7 +80,7 @@ pub struct Options {
     /// disk there may be one segment more, which was flushed and waits to be filled again.)
     /// At least twice `segment_bytes_min`.
     pub memtable_bytes_max: u64,
-    /// Bytes of a table, about. Default: 64 MiB. Larger: fewer files. Smaller: smaller steps of merges, which need that much
+    /// Bytes of a table, about. Default: 32 MiB. Larger: fewer files. Smaller: smaller steps of merges, which need that much
     /// disk for a while. 4 KiB to 4 GiB.
     pub table_bytes_max: u64,
     /// Bytes of a block of a table, about. Default: 4096. Larger: less memory for fences. Smaller: less to search and to
@@ -114,7 +114,7 @@ impl Default for Options {
             segment_bytes_min: 1 << 20,
             segment_bytes_max: 32 << 20,
             memtable_bytes_max: 96 << 20,
-            table_bytes_max: 64 << 20,
+            table_bytes_max: 32 << 20,
             block_bytes: 4096,
             table_io: TableIo::Auto,
             cache_bytes: 32 << 20,
@@ -158,7 +158,7 @@ pub const OPTIONS: &[OptionInfo] = &[
         default: "100663296",
         doc: "bytes of log that are not in tables yet; writes wait beyond",
     },
-    OptionInfo { name: "table_bytes_max", default: "67108864", doc: "bytes of a table, about" },
+    OptionInfo { name: "table_bytes_max", default: "33554432", doc: "bytes of a table, about" },
     OptionInfo { name: "block_bytes", default: "4096", doc: "bytes of a block of a table, about" },
     OptionInfo { name: "table_io", default: "auto", doc: "how tables are read: auto, mapped, positioned" },
     OptionInfo { name: "cache_bytes", default: "33554432", doc: "bytes of the block cache for positioned reads" },

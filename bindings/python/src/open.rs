@@ -72,7 +72,7 @@ fn _close_all(py: Python<'_>) -> PyResult<()> {
 /// segment_bytes_min: of the first log segment; each later one is twice as large (1m).
 /// segment_bytes_max: of the largest ordinary log segment (32m).
 /// memtable_bytes_max: of log that is not in tables yet; writes wait beyond. Larger: more room for bursts, longer recovery (96m).
-/// table_bytes_max: of a table, about (64m).
+/// table_bytes_max: of a table, about (32m).
 /// block_bytes: of a block of a table, about. Larger: less memory. Smaller: less to read at a time (4k).
 /// table_io: how tables are read: "auto", "mapped" or "positioned".
 /// cache_bytes: of the block cache, where tables are read by position (32m).
