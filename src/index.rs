@@ -158,6 +158,8 @@ struct Writer {
 struct Memory {
     /// Bytes of all tables not yet freed. A statistic: Relaxed throughout.
     tables: AtomicU64,
+    /// Bytes of the current ones. The same.
+    current: AtomicU64,
     /// Where the tables of a large index lie.
     arena: Arc<Arena>,
     retired: Mutex<Retirement>,
@@ -166,7 +168,7 @@ struct Memory {
 impl Memory {
     /// Where a new table goes, if not to pages of its own.
     fn arena(&self) -> Option<&Arc<Arena>> {
-        (self.tables.load(Ordering::Relaxed) > SMALL_BYTES_MAX).then_some(&self.arena)
+        (self.current.load(Ordering::Relaxed) > SMALL_BYTES_MAX).then_some(&self.arena)
     }
 }
 
@@ -496,6 +498,9 @@ impl<'a> Partition<'a> {
     {
         let table = Table::new(buckets, self.memory.arena());
         self.memory.tables.fetch_add(table.bytes(), Ordering::Relaxed);
+        let before = self.part.table(guard).map_or(0, Table::bytes);
+        self.memory.current.fetch_add(table.bytes(), Ordering::Relaxed);
+        self.memory.current.fetch_sub(before, Ordering::Relaxed);
         let mut overflowed = 0;
         for (bits, address) in self.part.table(guard).into_iter().flat_map(Table::entries) {
             overflowed += table.insert(table.vacancy(bits), bits, address);
