@@ -177,14 +177,20 @@ impl Run {
     }
 }
 
+/// Eight bytes of a record's key, and its offset in units of eight, inverted. In twelve bytes: a pair that is padded to sixteen is a third more
+/// memory while a segment is sorted.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
+struct Pair(u64, u32);
+
 /// Records on their way into a run.
 struct Sorting<'a> {
     file: &'a Arc<File>,
     /// What all keys so far share is the start of the first one.
     first: &'a [u8],
     shared: usize,
-    /// Eight bytes after what is shared, and the offset in units of eight, inverted.
-    pairs: Vec<(u64, u32)>,
+    /// By the eight bytes after what is shared.
+    pairs: Vec<Pair>,
     bytes: u64,
 }
 
@@ -215,7 +221,7 @@ impl<'a> Sorting<'a> {
             }
         }
         self.bytes += header.len() as u64;
-        self.pairs.push((prefix_after(key, self.shared), !((offset / 8) as u32)));
+        self.pairs.push(Pair(prefix_after(key, self.shared), !((offset / 8) as u32)));
         Ok(())
     }
 
@@ -224,7 +230,7 @@ impl<'a> Sorting<'a> {
         // Whoever ties is put in order by `refine`, all of it.
         sorting::sort(&mut pairs, |pair| pair.0);
         refine(file, &mut pairs, shared)?;
-        let key = |pair: Option<&(u64, u32)>| -> Result<Box<[u8]>> {
+        let key = |pair: Option<&Pair>| -> Result<Box<[u8]>> {
             let Some(pair) = pair else { return Ok(Box::default()) };
             record_at(file, u64::from(!pair.1) * 8).map(|(bytes, header)| header.key(bytes).into())
         };
@@ -243,7 +249,7 @@ impl<'a> Sorting<'a> {
 }
 
 /// Orders each range of pairs whose eight bytes from `skip` on are equal.
-fn refine(file: &File, pairs: &mut [(u64, u32)], skip: usize) -> Result<()> {
+fn refine(file: &File, pairs: &mut [Pair], skip: usize) -> Result<()> {
     // Ranges that tie up to a depth; a list instead of recursion, since keys may be 64 KiB of the same byte.
     let mut ties: Vec<(usize, usize, usize)> = Vec::new();
     let mut keyed: Vec<(usize, u64, u32)> = Vec::new();
@@ -290,7 +296,7 @@ fn refine(file: &File, pairs: &mut [(u64, u32)], skip: usize) -> Result<()> {
 const SMALL_TIE: usize = 8;
 
 /// Insertion sort by key, then newest first (the stored unit is inverted, so the smaller is the newer).
-fn sort_small_tie<'a>(pairs: &mut [(u64, u32)], key: impl Fn(u32) -> Result<&'a [u8]>) -> Result<()> {
+fn sort_small_tie<'a>(pairs: &mut [Pair], key: impl Fn(u32) -> Result<&'a [u8]>) -> Result<()> {
     for i in 1..pairs.len() {
         let moving = pairs[i];
         let moving_key = key(moving.1)?;
