@@ -759,7 +759,7 @@ class Iterator:
     large steps: do not move it meanwhile. A context manager.
     """
 
-    FILL_MIN, CAPACITY = 16, 64 << 10
+    FILL_MIN, FILL_MAX, CAPACITY = 16, 1 << 20, 64 << 10
 
     def __init__(self, lib: Library, handle: kvs_iter, parent: _Reader) -> None:
         self._lib, self._handle, self._parent = lib, handle, parent
@@ -825,11 +825,13 @@ class Iterator:
                 return None
             return ctypes.string_at(key, key_len.value), ctypes.string_at(value, value_len.value)
 
-    def fill(self, max_items: int = 1 << 20, *, reverse: bool = False) -> List[Tuple[bytes, bytes]]:
+    def fill(self, max_items: int = FILL_MAX, *, reverse: bool = False) -> List[Tuple[bytes, bytes]]:
         """The entry it stands on and those that follow, as many as fit 64 KiB, at least one; nothing at the end. Afterwards it stands on
         the first one that was not given."""
         if max_items < 1:
             raise InvalidArgument("max_items must be 1 or more")
+        # Whatever fits a size_t; more does not fit the buffer.
+        max_items = min(max_items, Iterator.FILL_MAX)
         lib = self._lib
         flags = REVERSE if reverse else 0
         with self._alone():
@@ -871,7 +873,7 @@ class Iterator:
             if not pairs:
                 return
             yield from pairs
-            count *= 2
+            count = min(2 * count, Iterator.FILL_MAX)
 
     def _walk(self, reverse: bool) -> Iterating[Tuple[bytes, bytes]]:
         with self:

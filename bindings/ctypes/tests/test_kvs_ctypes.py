@@ -335,6 +335,17 @@ class Iterating(Case):
         self.assertEqual(list(db.items()), pairs)
         self.assertEqual(list(db.items(reverse=True)), pairs[::-1])
 
+    def test_a_walk_of_many_chunks(self) -> None:
+        # Each chunk asked for twice as many entries as the one before, and the 61st for none, since a size_t has 64 bits: walks of more failed.
+        db = self.memory()
+        pairs = [(b"%03d" % n, bytes(40_000)) for n in range(100)]
+        db.put_many(pairs)
+        self.assertEqual(list(db.items()), pairs)
+        self.assertEqual(list(db.items(reverse=True)), pairs[::-1])
+        with db.iterator() as it:
+            it.first()
+            self.assertEqual(len(it.fill(1 << 64)), 1)
+
     def test_items_are_of_the_moment_of_the_call(self) -> None:
         db = self.filled(3)
         walk = db.items()
