@@ -41,6 +41,7 @@ loom:
 bench:
 	$(CARGO) bench --bench memory_map
 	$(CARGO) bench --bench sustained
+	$(CARGO) bench --bench threads
 
 # What C's calls cost beside the Rust calls behind them, in time.
 bench-c:

@@ -1,0 +1,147 @@
+//! What a second thread adds: gets, scans and puts on one thread and on two, in turns.
+//!
+//! `make bench`, or `cargo bench --bench threads`. `KVS_BENCH_KEYS` (1,000,000) changes the size. Keys of 16 bytes, random; values of 100; default options
+//! but for the puts', which have room for all that is put: what is asked is whether writers get in each other's way, not how fast the worker is.
+//! `docs/threads.md` says what the figures mean.
+#![allow(clippy::unwrap_used, reason = "a benchmark that fails stops")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time and starts threads")]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use kvs::{Db, Options};
+
+const VALUE: [u8; 100] = [7; 100];
+const ROUNDS: usize = 7;
+const TIME: Duration = Duration::from_millis(1500);
+
+/// SplitMix64: the `i`-th number of the sequence that starts at `seed`.
+fn random(seed: u64, i: u64) -> u64 {
+    let mut z = (seed << 40).wrapping_add(i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn key(i: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&random(1, i).to_be_bytes());
+    key[8..].copy_from_slice(&random(2, i).to_be_bytes());
+    key
+}
+
+/// Operations a second of `threads` threads together; `work` does some, told which thread it is and how many it has done, and says how many.
+fn rate(threads: u64, work: impl Fn(u64, u64) -> u64 + Sync) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    let rates = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (barrier, work) = (&barrier, &work);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    let mut done = 0;
+                    while start.elapsed() < TIME {
+                        done += work(thread, done);
+                    }
+                    done as f64 / start.elapsed().as_secs_f64()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<f64>>()
+    });
+    rates.iter().sum()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One line: on one thread, on two, and the median of the ratios of each turn.
+fn row(name: &str, aim: &str, measure: impl Fn(u64) -> f64) {
+    let turns: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (measure(1), measure(2))).collect();
+    let ratio = median(turns.iter().map(|(one, two)| two / one).collect());
+    let [one, two] = [0, 1].map(|i| median(turns.iter().map(|turn| [turn.0, turn.1][i]).collect()));
+    println!("{name:<44} {:>9.0} k/s {:>9.0} k/s {ratio:>8.2} {aim:>6}", one / 1e3, two / 1e3);
+}
+
+fn main() {
+    let keys = std::env::var("KVS_BENCH_KEYS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000_000u64);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("{keys} keys of 16 B, values of 100 B, {ROUNDS} turns; load average {}", load.trim());
+    println!("{:<44} {:>13} {:>13} {:>8} {:>6}", "", "one thread", "two together", "ratio", "aim");
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path().join("reads"), Options::default()).unwrap();
+    (0..keys).for_each(|i| db.put(key(i), VALUE).unwrap());
+    db.compact::<&[u8]>(..).unwrap();
+
+    const SOME: u64 = 256;
+    row("get into a buffer", "1.9", |threads| {
+        rate(threads, |thread, done| {
+            let mut buffer = Vec::with_capacity(VALUE.len());
+            for i in done..done + SOME {
+                assert!(db.get_into(key(random(3 + thread, i) % keys), &mut buffer).unwrap());
+                black_box(&buffer);
+            }
+            SOME
+        })
+    });
+    row("get, pinned", "", |threads| {
+        rate(threads, |thread, done| {
+            for i in done..done + SOME {
+                black_box(db.get(key(random(3 + thread, i) % keys)).unwrap().unwrap());
+            }
+            SOME
+        })
+    });
+    row("get, pinned, of few keys", "", |threads| {
+        rate(threads, |thread, done| {
+            for i in done..done + SOME {
+                black_box(db.get(key(random(3 + thread, i) % 64)).unwrap().unwrap());
+            }
+            SOME
+        })
+    });
+    row("a scan, entries", "", |threads| {
+        rate(threads, |_, _| {
+            let mut iter = db.iter().unwrap();
+            let mut count = 0;
+            while iter.move_next().unwrap() {
+                count += u64::from(!black_box(iter.value()).is_empty());
+            }
+            count
+        })
+    });
+    row("an iterator, its seek and 10 entries", "", |threads| {
+        rate(threads, |thread, done| {
+            for i in done..done + SOME {
+                let mut iter = db.iter().unwrap();
+                iter.seek(key(random(3 + thread, i) % keys)).unwrap();
+                for _ in 0..10 {
+                    black_box(iter.move_next().unwrap());
+                }
+            }
+            SOME
+        })
+    });
+    // What a memtable takes in 1.5 s, and some more.
+    let roomy = Options {
+        segment_bytes_min: 32 << 20,
+        memtable_bytes_max: 2 << 30,
+        segment_bytes_max: 1 << 30,
+        memory_bytes_max: 4 << 30,
+        ..Options::default()
+    };
+    row("put, no flush", "1.0", |threads| {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path().join("puts"), roomy.clone()).unwrap();
+        let rate = rate(threads, |thread, done| {
+            (done..done + SOME).for_each(|i| db.put(key(thread << 32 | i), VALUE).unwrap());
+            SOME
+        });
+        assert_eq!(db.stats().flushes, 0);
+        rate
+    });
+}
