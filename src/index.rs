@@ -270,6 +270,13 @@ impl Index {
         size_of_val(&*self.partitions) as u64 + tables + holes
     }
 
+    /// Of these, bytes of retired tables.
+    pub fn retired_bytes(&self) -> u64 {
+        let Memory { tables, current, .. } = &*self.memory;
+        // Two counters, read one after the other.
+        tables.load(Ordering::Relaxed).saturating_sub(current.load(Ordering::Relaxed))
+    }
+
     /// Frees the retired tables that no reader holds any more; returns how many.
     ///
     /// To be called by the worker now and then while keys are added or removed.
@@ -451,8 +458,10 @@ impl<'a> Partition<'a> {
         self.part.entries.store(entries as u64, Ordering::Relaxed);
         self.writer.changes = self.writer.changes.wrapping_add(1);
         let buckets = table.buckets.len();
-        if buckets > 1 && entries < entries_min(buckets) {
-            self.rebuild(buckets_for(entries), guard);
+        // In whole pages there may be no smaller size yet.
+        let smaller = buckets_for(entries);
+        if entries < entries_min(buckets) && smaller < buckets {
+            self.rebuild(smaller, guard);
         }
         true
     }
