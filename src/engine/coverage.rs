@@ -37,6 +37,8 @@ use crate::version::{Run, Slice, Version};
 const ENTRY_BYTES: u64 = 24;
 /// One of so many keys stands for all when it is counted what was overwritten where the index does not speak.
 const SAMPLED: u32 = 64;
+/// Tables of the index that wait for readers, while slices are covered and uncovered, come to about so many bytes.
+const RETIRED_BYTES_MAX: u64 = 256 << 10;
 /// So many keys are filled in while one epoch is pinned.
 const BATCH: usize = 64;
 
@@ -66,6 +68,7 @@ impl Core {
             if batch.len() == BATCH {
                 dead += self.fill_batch(slice, &batch)?;
                 batch.clear();
+                self.free_outgrown();
                 if self.signal.wants_segment() {
                     self.prepare_segment();
                 }
@@ -155,8 +158,11 @@ impl Core {
     }
 
     /// Removes the entries that lead into a slice.
+    ///
+    /// They come by their hashes, partition by partition: each goes through all sizes down to the smallest.
     fn unfill(&self, slice: &Slice) -> Result<()> {
         slice.table.hashes(|hash, offset| {
+            self.free_outgrown();
             if self.is_in(slice, offset)? {
                 let hash = whole_hash(hash);
                 let guard = epoch::pin();
@@ -164,6 +170,13 @@ impl Core {
             }
             Ok(())
         })
+    }
+
+    /// Frees what this has left behind of the index so far: all of it would be more memory than the index itself.
+    fn free_outgrown(&self) {
+        if self.index.retired_bytes() > RETIRED_BYTES_MAX {
+            self.index.collect();
+        }
     }
 
     /// Is the record at `offset` of the slice's table in the slice?
