@@ -109,8 +109,7 @@ fn the_other_process() {
     };
     assert_ne!(own, libc::MAP_FAILED);
     OWN.store(own as usize, Ordering::Relaxed);
-    // Nobody else is awake: the worker has come to rest, and sleeps for a minute.
-    std::thread::sleep(Duration::from_secs(4));
+    wait_until_nobody_else_runs();
     let what = what.to_owned();
     std::thread::spawn(move || {
         READS.set(true);
@@ -120,6 +119,31 @@ fn the_other_process() {
     })
     .join()
     .unwrap();
+}
+
+/// The worker comes to rest two seconds after it was last asked, and wakes a minute later: it is there when it has not run for three.
+fn wait_until_nobody_else_runs() {
+    let (mut seen, mut still) = (String::new(), 0);
+    while still < 30 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = others();
+        still = if now == seen { still + 1 } else { 0 };
+        seen = now;
+    }
+}
+
+/// How often the store's threads have run.
+fn others() -> String {
+    let mut counts = String::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        // A thread may end meanwhile.
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
+        if status.starts_with("Name:\tkvs-") {
+            let lines = status.lines().filter(|line| line.contains("ctxt_switches") || line.starts_with("Pid:"));
+            lines.for_each(|line| counts.push_str(line));
+        }
+    }
+    counts
 }
 
 fn child(what: &str, io: &str) -> Child {
