@@ -29,7 +29,7 @@ use crate::engine::{Calm, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::index::Address;
-use crate::log::frame::{FRAME_HEADER_BYTES, FrameCheck, PREV_BYTES, Prev};
+use crate::log::frame::{FRAME_HEADER_BYTES, FrameCheck, PREV_BYTES, Prev, Single};
 use crate::log::segment::Appender;
 use crate::options::{BATCH_BYTES_MAX, Durability, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::ranges::{RangeDelete, RangeDeletes};
@@ -44,23 +44,24 @@ const RETIRED_MAX: u32 = 16;
 /// Memory for range deletes, which all versions hold.
 const RANGES_BYTES_MAX: usize = 64 << 20;
 
-/// What the commit mutex guards.
+/// What the commit mutex guards. What each put looks at stands together: it goes from one processor's cache to the other's when threads take turns.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Commit {
     /// The next write's number.
     pub next_seq: Seq,
     /// Where frames go; none until the first write.
     pub active: Option<Active>,
-    /// Number and end of the segment before the active one, or the last one that was replayed.
-    pub last: (u64, u64),
     /// Bytes of all segments' files.
     pub log_bytes: u64,
+    /// What writers owe the worker.
+    pub pressure: Pressure,
     pub totals: Totals,
     /// Index tables retired since the worker was last told.
     retired: u32,
+    /// Number and end of the segment before the active one, or the last one that was replayed.
+    pub last: (u64, u64),
     check: FrameCheck,
-    /// What writers owe the worker.
-    pub pressure: Pressure,
 }
 
 /// The active segment.
@@ -214,7 +215,7 @@ impl Core {
         self.index.prefetch(write.key_hash, guard);
         let Some(entered) = self.try_enter(frame_len, frees, guard)? else { return Ok(Left::All) };
         let Entered { mut commit, unwinding: _unwinding } = entered;
-        let Commit { active: Some(active), check, next_seq, .. } = &mut *commit else {
+        let Commit { active: Some(active), next_seq, .. } = &mut *commit else {
             return Err(Error::new(ErrorKind::Internal, "no active segment after making room"));
         };
         let seq = *next_seq;
@@ -231,9 +232,8 @@ impl Core {
         let mut record_head: Head = [0; PREV_BYTES + HEADER_BYTES_MAX];
         let (n, sum) = write.encode(seq, prev, salt, record_at, &mut record_head);
         let mut head = [0; FRAME_HEADER_BYTES + PREV_BYTES + HEADER_BYTES_MAX];
-        head[..20].copy_from_slice(&check.start(frame_len, 1, seq, self.durable.reached_relaxed()));
-        check.entry(prev, sum);
-        head[20..24].copy_from_slice(&check.finish(salt, offset).to_le_bytes());
+        let frame = Single { len: frame_len, seq, prev, checksum: sum };
+        head[..FRAME_HEADER_BYTES].copy_from_slice(&frame.header(self.durable.reached_relaxed(), salt, offset));
         head[FRAME_HEADER_BYTES..].copy_from_slice(&record_head);
         let key_at = offset + (FRAME_HEADER_BYTES + n) as u64;
         active.appender.store(offset, &head[..FRAME_HEADER_BYTES + n]);

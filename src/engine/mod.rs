@@ -107,7 +107,7 @@ pub struct Core {
     /// Every write up to here survives power loss.
     pub(crate) durable: Together<durable::Syncing>,
 
-    pub(crate) commit: Mutex<Commit>,
+    pub(crate) commit: CachePadded<Mutex<Commit>>,
     /// Held by whoever flushes, merges or covers.
     pub(crate) background: Mutex<Background>,
     /// What the manifest says.
@@ -228,7 +228,7 @@ impl Core {
             snapshots: Registry::default(),
             visible: CachePadded::new(AtomicU64::new(seen)),
             durable: Together::new(seen, durable::Syncing::default()),
-            commit: Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes, log_bytes_max)),
+            commit: CachePadded::new(Mutex::new(Commit::new(parts.next_seq, parts.last, log_bytes, log_bytes_max))),
             background: Mutex::default(),
             catalog: Mutex::new(parts.state),
             leaving: Leaving::default(),

@@ -31,6 +31,7 @@ const SCALE: u32 = 40;
 
 /// What writers owe. Guarded by the commit mutex.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Pressure {
     /// Unflushed bytes from which on something is owed.
     from: u64,

@@ -91,21 +91,57 @@ impl FrameHeader {
     }
 }
 
-/// Collects what a frame's check covers, in order.
+/// The first five fields of a frame's header.
+#[inline(always)]
+fn first_fields(len: u64, count: u32, first_seq: Seq, durable_seq: Seq) -> [u8; 20] {
+    debug_assert!(len.is_multiple_of(UNIT as u64) && len / UNIT as u64 <= u64::from(u32::MAX));
+    let lag = u32::try_from(first_seq - 1 - durable_seq.min(first_seq - 1)).unwrap_or(LAG_UNKNOWN);
+    let mut head = [0; 20];
+    head[..4].copy_from_slice(&((len / UNIT as u64) as u32).to_le_bytes());
+    head[4..8].copy_from_slice(&count.to_le_bytes());
+    head[8..16].copy_from_slice(&first_seq.to_le_bytes());
+    head[16..20].copy_from_slice(&lag.to_le_bytes());
+    head
+}
+
+/// A record that is a frame of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Single {
+    /// The frame's length, without a remainder by its unit.
+    pub len: u64,
+    /// Its sequence number.
+    pub seq: Seq,
+    /// As the frame tells it.
+    pub prev: u64,
+    /// Its checksum.
+    pub checksum: u32,
+}
+
+impl Single {
+    /// The header of the frame, at `offset`, when writes up to `durable_seq` are known to be synced.
+    #[inline(always)]
+    pub fn header(&self, durable_seq: Seq, salt: FileSalt, offset: u64) -> [u8; FRAME_HEADER_BYTES] {
+        let head = first_fields(self.len, 1, self.seq, durable_seq);
+        let mut covered = [0; 32];
+        covered[..20].copy_from_slice(&head);
+        covered[20..28].copy_from_slice(&self.prev.to_le_bytes());
+        covered[28..].copy_from_slice(&self.checksum.to_le_bytes());
+        let check = coding::half(coding::hash_seeded(&covered, salt.at(offset)));
+        let mut header = [0; FRAME_HEADER_BYTES];
+        header[..20].copy_from_slice(&head);
+        header[20..].copy_from_slice(&check.to_le_bytes());
+        header
+    }
+}
+
+/// Collects what the check of a frame of any number of records covers, in order.
 #[derive(Debug, Default)]
 pub struct FrameCheck(Vec<u8>);
 
 impl FrameCheck {
     /// Starts over with the header's first five fields.
-    #[inline(always)]
     pub fn start(&mut self, len: u64, count: u32, first_seq: Seq, durable_seq: Seq) -> [u8; 20] {
-        debug_assert!(len.is_multiple_of(UNIT as u64) && len / UNIT as u64 <= u64::from(u32::MAX));
-        let lag = u32::try_from(first_seq - 1 - durable_seq.min(first_seq - 1)).unwrap_or(LAG_UNKNOWN);
-        let mut head = [0; 20];
-        head[..4].copy_from_slice(&((len / UNIT as u64) as u32).to_le_bytes());
-        head[4..8].copy_from_slice(&count.to_le_bytes());
-        head[8..16].copy_from_slice(&first_seq.to_le_bytes());
-        head[16..20].copy_from_slice(&lag.to_le_bytes());
+        let head = first_fields(len, count, first_seq, durable_seq);
         self.restart(&head);
         head
     }
