@@ -209,6 +209,21 @@ impl Index {
         }
     }
 
+    /// Where the record of the key with this `hash` probably is, if it has one: the first with its tag in its home bucket. A hint, to
+    /// fetch the record early; what the search finds later counts.
+    #[inline(always)]
+    pub fn likely(&self, hash: u64, guard: &Guard) -> Option<Address> {
+        let bits = Bits::of_hash(hash);
+        let table = self.partitions[partition_of(hash)].table(guard)?;
+        // Relaxed: nobody reads the record by it.
+        let scan = table.home(bits).scan(bits, Ordering::Relaxed);
+        let found = scan.candidates().next().map(|(_, address)| address);
+        if found.is_none() && scan.vacant().is_none() {
+            prefetch(table.after_home(bits));
+        }
+        found
+    }
+
     /// The address of the key with this `hash`, for which `is_key` says `Ok(true)`. An `Err` of `is_key` ends the
     /// search.
     ///

@@ -29,6 +29,12 @@ impl Table {
         &self.buckets[bits.home(self.buckets.len())]
     }
 
+    /// The bucket after it, where a search goes on.
+    pub(super) fn after_home(&self, bits: Bits) -> &Bucket {
+        let after = bits.home(self.buckets.len()) + 1;
+        &self.buckets[if after == self.buckets.len() { 0 } else { after }]
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         (size_of::<Table>() + size_of_val(&*self.buckets)) as u64
     }
