@@ -49,10 +49,11 @@ fn a_thousand_opens_leave_nothing() {
         let (logs, rest): (BTreeSet<_>, BTreeSet<_>) = names(path).into_iter().partition(|n| n.ends_with(".log"));
         let (tables, rest): (BTreeSet<_>, BTreeSet<_>) = rest.into_iter().partition(|n| n.ends_with(".tbl"));
         assert_eq!(rest, expected);
-        assert_eq!(tables.len() as u64, Db::open(path, tiny(LogBackend::Mapped)).unwrap().stats().tables, "orphans");
         for log in logs {
             assert!(std::fs::metadata(path.join(&log)).unwrap().len() > 80, "{log} holds no record");
         }
+        // Last: a store that is open may flush and remove a log.
+        assert_eq!(tables.len() as u64, Db::open(path, tiny(LogBackend::Mapped)).unwrap().stats().tables, "orphans");
     }
     assert!(written.iter().sum::<u32>() > 2000);
 }
