@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test memcheck lint bench bench-c bench-gil bench-python instructions-python versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test memcheck lint bench bench-c bench-gil bench-python instructions-python profile versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -52,6 +52,10 @@ bench-c:
 instructions:
 	$(CARGO) bench --bench instructions
 	$(CARGO) test --release -p kvs-c --test abi -- --ignored --nocapture doors_cost_little
+
+# Flame graphs of put, get, scan and merge, in target/profile. Needs perf; a minute.
+profile:
+	sh benches/profile/run.sh
 
 # The Python package against its peers: a table of ratios, and a picture for docs.
 bench-python:
