@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails stops")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time and starts processes")]
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -14,29 +16,14 @@ use std::time::{Duration, Instant};
 
 use kvs::{Db, Options};
 
+use self::keys::{KEY_BYTES, key, random};
+
 const VALUE_BYTES: usize = 100;
-const KEY_BYTES: usize = 16;
 /// Set in the process that is killed: where its store lies.
 const KILLED_CHILD: &str = "KVS_BENCH_KILLED_CHILD";
 
 fn env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
-/// SplitMix64: the `i`-th number of the sequence that starts at `seed`.
-fn random(seed: u64, i: u64) -> u64 {
-    let mut z = (seed << 40).wrapping_add(i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// The `i`-th key: random, the same each time.
-fn key(i: u64) -> [u8; KEY_BYTES] {
-    let mut key = [0; KEY_BYTES];
-    key[..8].copy_from_slice(&random(1, i).to_be_bytes());
-    key[8..].copy_from_slice(&random(2, i).to_be_bytes());
-    key
 }
 
 fn value(i: u64) -> [u8; VALUE_BYTES] {

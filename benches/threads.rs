@@ -6,12 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails stops")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time and starts threads")]
 
+mod keys;
+
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kvs::{Db, Options};
+
+use self::keys::{key, random};
 
 const VALUE: [u8; 100] = [7; 100];
 const ROUNDS: usize = 9;
@@ -21,21 +25,6 @@ const PUT_TURNS: u64 = 12;
 const EARLIER: u64 = 1_000_000;
 const PUT_ROUNDS: usize = 30;
 const TIME: Duration = Duration::from_millis(1000);
-
-/// SplitMix64: the `i`-th number of the sequence that starts at `seed`.
-fn random(seed: u64, i: u64) -> u64 {
-    let mut z = (seed << 40).wrapping_add(i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn key(i: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&random(1, i).to_be_bytes());
-    key[8..].copy_from_slice(&random(2, i).to_be_bytes());
-    key
-}
 
 /// Operations a second of `threads` threads together, for [`TIME`] or as long as there is work: `work` does some, told which thread it is and how
 /// many it has done, and says how many.

@@ -6,30 +6,20 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails stops")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+#[path = "../keys/mod.rs"]
+mod keys;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use kvs::{Db, Options};
 
+use self::keys::{key, random};
+
 const KEYS: u64 = 1_000_000;
 const VALUE: [u8; 100] = [7; 100];
 /// Operations between two looks at the clock.
 const SOME: u64 = 256;
-
-/// SplitMix64: the `i`-th number of the sequence that starts at `seed`.
-fn random(seed: u64, i: u64) -> u64 {
-    let mut z = (seed << 40).wrapping_add(i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn key(i: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&random(1, i).to_be_bytes());
-    key[8..].copy_from_slice(&random(2, i).to_be_bytes());
-    key
-}
 
 /// Does `work`, which is told how often it was done before, again and again for `time`.
 fn repeat(time: Duration, mut work: impl FnMut(u64)) {
