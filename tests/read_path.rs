@@ -109,9 +109,9 @@ fn the_other_process() {
     };
     assert_ne!(own, libc::MAP_FAILED);
     OWN.store(own as usize, Ordering::Relaxed);
-    wait_until_nobody_else_runs();
     let what = what.to_owned();
     std::thread::spawn(move || {
+        wait_until_nobody_else_runs();
         READS.set(true);
         read(&db, &what);
         READS.set(false);
@@ -121,7 +121,8 @@ fn the_other_process() {
     .unwrap();
 }
 
-/// The worker comes to rest two seconds after it was last asked, and wakes a minute later: it is there when it has not run for three.
+/// The worker comes to rest two seconds after it was last asked, and wakes a minute later: it is there when it has not run for three. By then the
+/// thread that started this one has long come to its end's wait as well; it was once met on its way there, and stored on its stack.
 fn wait_until_nobody_else_runs() {
     let (mut seen, mut still) = (String::new(), 0);
     while still < 30 {
@@ -132,16 +133,19 @@ fn wait_until_nobody_else_runs() {
     }
 }
 
-/// How often the store's threads have run.
+/// How often the process's other threads have run.
 fn others() -> String {
+    let this = std::fs::read_link("/proc/thread-self").unwrap();
     let mut counts = String::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap() {
-        // A thread may end meanwhile.
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
-        if status.starts_with("Name:\tkvs-") {
-            let lines = status.lines().filter(|line| line.contains("ctxt_switches") || line.starts_with("Pid:"));
-            lines.for_each(|line| counts.push_str(line));
+        let task = task.unwrap();
+        if Some(&*task.file_name()) == this.file_name() {
+            continue;
         }
+        // A thread may end meanwhile.
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches") || line.starts_with("Pid:"));
+        lines.for_each(|line| counts.push_str(line));
     }
     counts
 }
