@@ -20,6 +20,10 @@ pub type Cursor = walk::Cursor<Way>;
 
 /// How a source of a version is walked.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a store at rest has one source, a run: a box would be one more load for each step"
+)]
 pub enum Way {
     /// A sorted part of a memtable, and the slot of its file.
     Memtable(MemtableWalk, u16),
@@ -104,6 +108,13 @@ impl Walk for Way {
         match self {
             Way::Memtable(walk, _) => walk.seek(stand, key, forward, beyond),
             Way::Run(walk) => walk.seek(stand, key, forward, beyond),
+        }
+    }
+
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool) {
+        match self {
+            Way::Memtable(walk, _) => walk.approach(key, forward, beyond),
+            Way::Run(walk) => walk.approach(key, forward, beyond),
         }
     }
 
@@ -203,6 +214,15 @@ impl RunWalk {
         Some((low, high.max(low)))
     }
 
+    /// The number of the slice in which `key` is sought. There is one.
+    fn slice_for(&self, key: &[u8], forward: bool) -> usize {
+        if forward {
+            (self.from + self.slices().partition_point(|slice| slice.is_before(key))).min(self.to - 1)
+        } else {
+            (self.from + self.slices().partition_point(|slice| slice.first() <= key)).saturating_sub(1).max(self.from)
+        }
+    }
+
     /// Makes the slice with this number the one it is in.
     fn enter(&mut self, number: usize) -> Result<&mut TableWalk> {
         if self.open.as_ref().is_none_or(|(slice, _)| *slice as usize != number) {
@@ -273,13 +293,17 @@ impl Walk for RunWalk {
         if self.is_empty() {
             return Ok(());
         }
-        let number = if forward {
-            (self.from + self.slices().partition_point(|slice| slice.is_before(key))).min(self.to - 1)
-        } else {
-            (self.from + self.slices().partition_point(|slice| slice.first() <= key)).saturating_sub(1).max(self.from)
-        };
+        let number = self.slice_for(key, forward);
         self.enter(number)?.seek(stand, key, forward, beyond)?;
         self.settle(stand, forward)
+    }
+
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool) {
+        if !self.is_empty()
+            && let Ok(walk) = self.enter(self.slice_for(key, forward))
+        {
+            walk.approach(key, forward, beyond);
+        }
     }
 
     #[inline]

@@ -30,6 +30,8 @@ use crate::record::{self, FileSalt, Header};
 use crate::slots::{SLOTS, Slots};
 use crate::sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, CachePadded, OnceLock, Ordering};
 
+/// A value that is so long has pages enough to ask for them with a system call.
+const LONG_BYTES: usize = 32 << 10;
 /// What a prefetch fetches, in bytes.
 #[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
@@ -330,6 +332,14 @@ impl File {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (offset, len);
+    }
+
+    /// All of a record will be read: the pages of a long one in a mapped table are asked for together, if they are not there.
+    #[inline]
+    pub fn will_need(&self, header: &Header, offset: u64) {
+        if header.value_len as usize >= LONG_BYTES && self.is_table && self.pager.is_none() {
+            self.source.memory().will_need(offset, header.len() as u64);
+        }
     }
 
     /// Checks every byte of the record that `header` opens at the start of `bytes`, at `offset`.

@@ -61,6 +61,8 @@ pub mod handles;
 #[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
 mod index;
 #[cfg(not(kvs_loom))]
+mod interpolation;
+#[cfg(not(kvs_loom))]
 mod iterator;
 #[cfg_attr(kvs_loom, allow(dead_code, reason = "models use a part of it"))]
 mod leaving;

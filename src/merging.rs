@@ -61,6 +61,10 @@ pub trait Source {
     /// Forward: to the first record whose key is at least `key` (or larger, if `beyond`).
     /// Backward: to the last whose key is at most `key` (or smaller, if `beyond`).
     fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()>;
+    /// The next call will be [`seek`](Source::seek) with the same arguments: what it will read may be asked for from memory, so that several
+    /// sources wait for it together.
+    #[inline]
+    fn approach(&mut self, _key: &[u8], _forward: bool, _beyond: bool) {}
     /// Nobody needs earlier entries any more, but the one that it stands on: what was kept for them may go.
     #[inline]
     fn release(&mut self) {}
@@ -179,6 +183,9 @@ impl<S: Source> Merging<S> {
     /// As [`Source::seek`].
     pub fn seek(&mut self, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         self.forward = forward;
+        if self.sources.len() > 1 {
+            self.sources.iter_mut().for_each(|source| source.approach(key, forward, beyond));
+        }
         for source in &mut self.sources {
             source.seek(key, forward, beyond)?;
         }

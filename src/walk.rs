@@ -35,6 +35,8 @@ pub trait Walk {
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()>;
     /// As [`Source::seek`].
     fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()>;
+    /// As [`Source::approach`].
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool);
     /// A window that nobody needs any more; its buffer may be filled again.
     fn reuse(&mut self, _window: Window) {}
     /// As [`Source::is_in_log`].
@@ -356,6 +358,10 @@ impl<W: Walk> Source for Cursor<W> {
         self.stand.leave();
         self.stand.release(&mut self.walk);
         self.walk.seek(&mut self.stand, key, forward, beyond)
+    }
+
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool) {
+        self.walk.approach(key, forward, beyond);
     }
 
     #[inline]

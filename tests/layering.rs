@@ -32,12 +32,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "metrics",
             "scratch",
             "sorting",
+            "interpolation",
         ],
     ),
     (
         "environment",
         &[
             "env",
+            "env/ahead",
             "env/os",
             "env/os/threads",
             "env/os/behind",

@@ -163,6 +163,7 @@ impl Core {
                 file.check(&bytes, &header, offset)?;
                 return Ok::<bool, Error>(false);
             }
+            file.will_need(&header, offset);
             file.check_hashed(&bytes, &header, key_hash, offset)?;
             *found = Some(Located { file, holder: Holder::Slot(address.slot()), bytes, header, offset });
             Ok(true)

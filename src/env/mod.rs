@@ -18,6 +18,7 @@
 //!    removed) before [`Env::sync_dir`] of its directory returned.
 //! 5. No published byte of a file is ever changed while anybody can read it.
 
+pub mod ahead;
 pub mod fault;
 pub mod memory;
 pub mod os;
@@ -134,6 +135,22 @@ impl Memory {
     /// Asks for huge pages, as far as whole ones fit.
     pub fn prefer_huge_pages(&self) {
         self.advise(Advice::HugePage);
+    }
+
+    /// What is read of it next may be anywhere: where a page is missing, that page is read and not those around it.
+    pub fn expect_random_reads(&self) {
+        self.advise(Advice::Random);
+    }
+
+    /// These bytes will be read soon, as far as there are such: they are read in the background if they are not there.
+    pub fn will_need(&self, from: u64, len: u64) {
+        let size = self.len as u64;
+        let (from, end) = (from.min(size) as usize, from.saturating_add(len).min(size) as usize);
+        let _ = match &self.owner {
+            Owner::Map(map) => map.advise_range(Advice::WillNeed, from, end - from),
+            Owner::SharedMap(map) => map.advise_range(Advice::WillNeed, from, end - from),
+            Owner::Bytes(_) => Ok(()),
+        };
     }
 
     /// Tells the kernel how it will be used. What the kernel does not know or refuses is not done, and bytes of the

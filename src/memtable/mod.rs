@@ -4,12 +4,14 @@
 //! sorted [`Run`]s over `[0, covered)` of the segment, shared as immutable arrays. The rest, the tail, is folded by whoever
 //! needs order:
 //!
-//! * a tail of at most [`TAIL_SHORT`] records is sorted by itself, and that is good for all until the next write;
+//! * a tail of at most [`TAIL_SHORT`] records is sorted by itself, and that is good for all until the next write; then what is new is
+//!   sorted and merged into it;
 //! * a longer one under the fold lock, for all to share; whoever does not get the lock at once sorts privately, since
 //!   readers wait for nobody.
 //!
 //! Runs are kept few by merging neighbours of similar size, so that `n` writes with a scan between each two cost
-//! `n log n` and a scan meets at most [`RUNS_MAX`] runs.
+//! `n log n` and a scan meets at most [`RUNS_MAX`] runs. Dense runs are cheap to merge, so of these neighbours count as similar that
+//! are not.
 
 pub mod order;
 #[cfg(test)]
@@ -28,6 +30,10 @@ use order::Run;
 const TAIL_SHORT: usize = 64;
 /// At most so many runs.
 const RUNS_MAX: usize = 4;
+/// A run is merged with what follows it unless it is longer by more than this factor.
+const RATIO: usize = 2;
+/// The same of a dense run.
+const RATIO_DENSE: usize = 8;
 
 /// One segment's records.
 #[derive(Debug)]
@@ -67,14 +73,16 @@ impl Memtable {
             return Ok(sorted.runs);
         }
         let mut runs = sorted.runs;
-        if let Some((tail_end, tail)) = sorted.tail
-            && tail_end == end
-        {
-            runs.push(tail);
-            return Ok(runs);
-        }
-        let mut records = 0;
-        frame::walk(&self.file, sorted.covered, end, |_, _, _| {
+        let (from, before) = match sorted.tail {
+            Some((tail_end, tail)) if tail_end >= end => {
+                runs.push(tail);
+                return Ok(runs);
+            }
+            Some((tail_end, tail)) => (tail_end, Some(tail)),
+            None => (sorted.covered, None),
+        };
+        let mut records = before.as_ref().map_or(0, |tail| tail.len());
+        frame::walk(&self.file, from, end, |_, _, _| {
             records += 1;
             records <= TAIL_SHORT
         })?;
@@ -83,10 +91,14 @@ impl Memtable {
         {
             return self.fold(end);
         }
-        let tail = Arc::new(Run::sort(&self.file, sorted.covered, end)?);
+        let new = Arc::new(Run::sort(&self.file, from, end)?);
+        let tail = match before {
+            Some(before) => Arc::new(Run::merge(&self.file, &[before, new])?),
+            None => new,
+        };
         if records <= TAIL_SHORT {
             let mut now = self.sorted.lock();
-            if now.covered == sorted.covered {
+            if now.covered == sorted.covered && now.tail.as_ref().is_none_or(|(tail_end, _)| *tail_end < end) {
                 now.tail = Some((end, Arc::clone(&tail)));
             }
         }
@@ -109,7 +121,8 @@ impl Memtable {
             runs.push(Arc::new(Run::sort(&self.file, covered, end)?));
             let mut from = runs.len() - 1;
             let mut merged = runs[from].len();
-            while from > 0 && (from >= RUNS_MAX || runs[from - 1].len() <= 2 * merged) {
+            let ratio = |run: &Run| if run.is_dense() { RATIO_DENSE } else { RATIO };
+            while from > 0 && (from >= RUNS_MAX || runs[from - 1].len() <= ratio(&runs[from - 1]) * merged) {
                 from -= 1;
                 merged += runs[from].len();
             }
@@ -126,12 +139,15 @@ impl Memtable {
     pub fn search(&self, key: &[u8], seq: Seq) -> Result<Option<(u64, Header)>> {
         let mut best: Option<(u64, Header)> = None;
         for run in self.runs()? {
-            let at = run.lower_bound(key, seq)?.at;
-            if at == run.len() {
+            let bound = run.lower_bound(key, seq)?;
+            if bound.at == run.len() {
                 continue;
             }
-            let offset = run.offset(at);
+            let offset = run.offset(bound.at);
             let (bytes, header) = order::record_at(&self.file, offset)?;
+            if !bound.is_verified {
+                self.file.check(bytes, &header, offset)?;
+            }
             if header.key(bytes) == key && best.is_none_or(|(_, b)| b.seq() < header.seq()) {
                 best = Some((offset, header));
             }

@@ -1,8 +1,15 @@
 //! Order on demand: a memtable's records, sorted when somebody asks.
 //!
 //! A [`Run`] is an immutable sorted array of record offsets over one segment: keys ascending, versions of one key newest
-//! first. It holds no keys, only a fence (eight bytes of key) for every eighth record, so that it costs five bytes a record;
-//! a search probes the fences and then at most a few records.
+//! first. It holds no keys, only fences, eight bytes of key each:
+//!
+//! * a long run has one for every eighth record, so that it costs five bytes a record. A search probes the fences and then some eight
+//!   records;
+//! * a short one, of at most [`DENSE_MAX`] records, has one for each: it is **dense**. Mostly the fences alone say where a search ends, and
+//!   dense runs are merged without a look at any record, so that a store that is scanned while it grows keeps few runs.
+//!
+//! Fences, and the first and the last key, are made of records that were verified, and lie in memory that is ours alone; records lie in a mapped
+//! file. So what the fences say is not verified again, and what a record says is: of a merge of dense runs, by those records that tie.
 //!
 //! Sorting
 //! 1. Find the longest prefix that all keys share: zero-padded numbers and URLs would otherwise tie on their first eight
@@ -15,6 +22,7 @@
 use crate::bracket::{self, Bound, Sought};
 use crate::error::{Error, Result};
 use crate::files::File;
+use crate::interpolation;
 use crate::log::frame;
 use crate::merging::{prefix_after, shared_prefix};
 use crate::record::{Header, Kind, Seq};
@@ -22,22 +30,26 @@ use crate::scratch;
 use crate::sorting;
 use crate::sync::Arc;
 
-/// One fence for so many records.
+/// In a long run, one fence for so many records.
 const FENCE_EVERY: usize = 8;
+/// A run of at most so many has a fence for each: 256 KiB, which the second level of cache holds.
+const DENSE_MAX: usize = 1 << 15;
 /// How many records ahead a walk prefetches: about the latency of memory over the cost of a record.
 const PREFETCH_AHEAD: usize = 8;
 /// How much of one record is prefetched at most; of a longer one the CPU fetches the rest in sequence by itself.
 const FETCH_BYTES_MAX: u64 = 512;
 /// Fewer bytes than most records take in a log.
 const RECORD_BYTES_USUAL: u64 = 64;
+
 /// Some of a segment's records, in order.
 #[derive(Debug)]
 pub struct Run {
     file: Arc<File>,
     /// Offsets in units of eight bytes.
     offsets: Vec<u32>,
-    /// The first eight bytes after the shared prefix, big-endian, of every eighth record.
+    /// The first eight bytes after the shared prefix, big-endian, of every `fence_every`-th record.
     fences: Vec<u64>,
+    fence_every: usize,
     /// Bytes that all keys share.
     shared: usize,
     /// The first and the last key: every iterator asks for them, and each is two misses of the cache away.
@@ -87,10 +99,61 @@ impl Run {
 
     /// Merges runs of one segment to one.
     pub fn merge(file: &Arc<File>, runs: &[Arc<Run>]) -> Result<Run> {
+        if runs.iter().all(|run| run.is_dense()) {
+            return Run::merge_dense(file, runs);
+        }
         // Sorting by eight bytes of key beats merging by whole keys unless the runs are of very different size.
         let mut units: Vec<u32> = runs.iter().flat_map(|run| run.offsets.iter().copied()).collect();
         units.sort_unstable();
         Run::sort_some(file, units.into_iter().map(|unit| u64::from(unit) * 8))
+    }
+
+    /// The same, by their fences alone, but for records that tie.
+    fn merge_dense(file: &Arc<File>, runs: &[Arc<Run>]) -> Result<Run> {
+        let mut sorting = Sorting::new(file);
+        let mut filled = runs.iter().filter(|run| run.len() > 0);
+        if let Some(first) = filled.next() {
+            let common = first.common();
+            sorting.shared = filled.fold(common.len(), |shared, run| shared_prefix(&common[..shared], run.common()));
+        }
+        sorting.pairs = scratch::list(runs.iter().map(|run| run.len() as u64).sum());
+        for run in runs {
+            sorting.bytes += (run.len() * run.fetch) as u64;
+            let fences = run.fences.iter().map(|&fence| run.prefix_after(sorting.shared, fence));
+            sorting.pairs.extend(fences.zip(&run.offsets).map(|(prefix, unit)| Pair(prefix, !unit)));
+        }
+        // The standard library's stable sort finds the runs and merges them.
+        sorting.pairs.sort_by_key(|pair| pair.0);
+        let filled = || runs.iter().filter(|run| run.len() > 0);
+        let smallest = filled().map(|run| &run.smallest).min().cloned().unwrap_or_default();
+        let largest = filled().map(|run| &run.largest).max().cloned().unwrap_or_default();
+        // What ties may have rotted since it was sorted, and the order of versions must not follow it.
+        refine(&mut sorting.pairs, sorting.shared, |unit| {
+            let (bytes, header) = record_at(file, u64::from(!unit) * 8)?;
+            file.check(bytes, &header, u64::from(!unit) * 8)?;
+            Ok(header.key(bytes))
+        })?;
+        Ok(sorting.run(smallest, largest))
+    }
+
+    /// Has it a fence for each record?
+    pub fn is_dense(&self) -> bool {
+        self.fence_every == 1
+    }
+
+    /// What all keys start with.
+    fn common(&self) -> &[u8] {
+        self.smallest.get(..self.shared).unwrap_or(&[])
+    }
+
+    /// The eight bytes of key from `skip` on, which is at most what all keys share, of a record with this fence: what is shared, and what
+    /// the fence has.
+    fn prefix_after(&self, skip: usize, fence: u64) -> u64 {
+        match self.shared.saturating_sub(skip) {
+            0 => fence,
+            more @ 1..8 => prefix_after(self.common(), skip) | fence >> (8 * more),
+            _ => prefix_after(self.common(), skip),
+        }
     }
 
     /// How many records.
@@ -117,8 +180,13 @@ impl Run {
     /// Hints that a walk forward, or backward, stands at `i`.
     #[inline]
     pub fn prefetch_around(&self, i: usize, forward: bool) {
-        let ahead = if forward { i.wrapping_add(PREFETCH_AHEAD) } else { i.wrapping_sub(PREFETCH_AHEAD) };
-        if let Some(&unit) = self.offsets.get(ahead) {
+        self.prefetch(if forward { i.wrapping_add(PREFETCH_AHEAD) } else { i.wrapping_sub(PREFETCH_AHEAD) });
+    }
+
+    /// Hints that the `i`-th record will be wanted, if there is one.
+    #[inline]
+    pub fn prefetch(&self, i: usize) {
+        if let Some(&unit) = self.offsets.get(i) {
             self.file.prefetch(u64::from(unit) * 8, self.fetch);
         }
     }
@@ -127,6 +195,9 @@ impl Run {
     pub fn lower_bound(&self, key: &[u8], seq: Seq) -> Result<Bound> {
         let sought = Sought::new(key, seq, self.shared);
         let (low, high) = self.fenced(&sought);
+        if low == high {
+            return Ok(Bound { at: low, is_verified: false, is_verified_before: false });
+        }
         // They wait for memory together, if they are few.
         for &unit in self.offsets.get(low..high).unwrap_or(&[]).iter().take(2 * FENCE_EVERY) {
             self.file.prefetch(u64::from(unit) * 8, 1);
@@ -152,7 +223,7 @@ impl Run {
         (!self.offsets.is_empty()).then_some((&self.smallest, &self.largest))
     }
 
-    /// Narrows the search by the fences to a range that holds its lower bound.
+    /// Narrows the search by the fences to a range that holds its lower bound, or ends at it.
     fn fenced(&self, sought: &Sought<'_>) -> (usize, usize) {
         let (key, whole) = (sought.key, (0, self.offsets.len()));
         if self.offsets.is_empty() {
@@ -160,18 +231,20 @@ impl Run {
         }
         if self.shared > 0 {
             // All keys start with the same bytes: if this one does not, it is before or after all of them.
-            let common = self.smallest.get(..self.shared).unwrap_or(&[]);
-            match key.get(..self.shared.min(key.len())).unwrap_or(key).cmp(common) {
+            match key.get(..self.shared.min(key.len())).unwrap_or(key).cmp(self.common()) {
                 std::cmp::Ordering::Less => return (0, 0),
                 std::cmp::Ordering::Greater => return (whole.1, whole.1),
                 std::cmp::Ordering::Equal => {}
             }
         }
         let wanted = sought.prefix;
-        let first = self.fences.partition_point(|&fence| fence < wanted);
+        let first = interpolation::count_below(&self.fences, wanted);
         let mut last = first;
         if self.fences.get(first) == Some(&wanted) {
             last += self.fences[first..].partition_point(|&fence| fence == wanted);
+        }
+        if self.is_dense() {
+            return (first, last);
         }
         (first.saturating_sub(1) * FENCE_EVERY, whole.1.min(last * FENCE_EVERY))
     }
@@ -225,41 +298,46 @@ impl<'a> Sorting<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Run> {
-        let Sorting { file, shared, mut pairs, bytes, .. } = self;
-        // Whoever ties is put in order by `refine`, all of it.
-        sorting::sort(&mut pairs, |pair| pair.0);
-        refine(file, &mut pairs, shared)?;
-        let key = |pair: Option<&Pair>| -> Result<Box<[u8]>> {
-            let Some(pair) = pair else { return Ok(Box::default()) };
-            record_at(file, u64::from(!pair.1) * 8).map(|(bytes, header)| header.key(bytes).into())
-        };
-        let (smallest, largest) = (key(pairs.first())?, key(pairs.last())?);
+    /// The run of records that were verified just now.
+    fn finish(mut self) -> Result<Run> {
+        sorting::sort(&mut self.pairs, |pair| pair.0);
+        let file = self.file;
+        let key = |unit: u32| record_at(file, u64::from(!unit) * 8).map(|(bytes, header)| header.key(bytes));
+        refine(&mut self.pairs, self.shared, key)?;
+        let end = |pair: Option<&Pair>| pair.map_or(Ok(Box::default()), |pair| key(pair.1).map(Box::from));
+        let (smallest, largest) = (end(self.pairs.first())?, end(self.pairs.last())?);
+        Ok(self.run(smallest, largest))
+    }
+
+    /// The run, when the pairs are in order.
+    fn run(self, smallest: Box<[u8]>, largest: Box<[u8]>) -> Run {
+        let Sorting { file, shared, pairs, bytes, .. } = self;
         let average = bytes.checked_div(pairs.len() as u64).unwrap_or(0);
-        Ok(Run {
+        let fence_every = if pairs.len() <= DENSE_MAX { 1 } else { FENCE_EVERY };
+        Run {
             file: Arc::clone(file),
             offsets: scratch::collected(pairs.iter().map(|pair| !pair.1)),
-            fences: scratch::collected(pairs.iter().step_by(FENCE_EVERY).map(|pair| pair.0)),
+            fences: scratch::collected(pairs.iter().step_by(fence_every).map(|pair| pair.0)),
+            fence_every,
             shared,
             smallest,
             largest,
             fetch: average.min(FETCH_BYTES_MAX) as usize,
-        })
+        }
     }
 }
 
-/// Orders each range of pairs whose eight bytes from `skip` on are equal.
-fn refine(file: &File, pairs: &mut [Pair], skip: usize) -> Result<()> {
+/// Orders each range of pairs whose eight bytes from `skip` on are equal. `key`: the key of the record at a unit, as pairs have it.
+fn refine<'a>(pairs: &mut [Pair], skip: usize, key: impl Fn(u32) -> Result<&'a [u8]>) -> Result<()> {
     // Ranges that tie up to a depth; a list instead of recursion, since keys may be 64 KiB of the same byte.
     let mut ties: Vec<(usize, usize, usize)> = Vec::new();
     let mut keyed: Vec<(usize, u64, u32)> = Vec::new();
     for (start, end) in equal_ranges(pairs, |a, b| a.0 == b.0, 0) {
         ties.push((start, end, skip + 8));
     }
-    let key = |unit: u32| record_at(file, u64::from(!unit) * 8).map(|(bytes, header)| header.key(bytes));
     while let Some((start, end, skip)) = ties.pop() {
         if end - start <= SMALL_TIE {
-            sort_small_tie(&mut pairs[start..end], key)?;
+            sort_small_tie(&mut pairs[start..end], &key)?;
             continue;
         }
         let first = key(pairs[start].1)?;

@@ -1,7 +1,8 @@
 //! A walk over part of a memtable's run. Verifies every record that it stands on.
 
 use super::order::{self, Run, record_at};
-use crate::error::Result;
+use crate::bracket::Bound;
+use crate::error::{Error, Result};
 use crate::files::region::Region;
 use crate::record::{Header, SEQ_MAX};
 use crate::sync::Arc;
@@ -14,6 +15,8 @@ pub struct MemtableWalk {
     low: usize,
     high: usize,
     at: usize,
+    /// What the seek that comes next will find.
+    aimed: Option<Bound>,
 }
 
 impl MemtableWalk {
@@ -23,7 +26,7 @@ impl MemtableWalk {
             |key: Option<&[u8]>, none| key.map_or(Ok(none), |key| run.lower_bound(key, SEQ_MAX).map(|bound| bound.at));
         let low = bound(start, 0)?;
         let high = bound(stop, run.len())?.max(low);
-        Ok(MemtableWalk { run, low, high, at: low })
+        Ok(MemtableWalk { run, low, high, at: low, aimed: None })
     }
 
     /// Is there no record at all?
@@ -36,7 +39,13 @@ impl MemtableWalk {
         if self.is_empty() {
             return Ok(None);
         }
-        let key = |i| record_at(self.run.file(), self.run.offset(i)).map(|(bytes, header)| header.key(bytes));
+        // What all keys of a merge share is made of them: one that has rotted would put others out of order.
+        let key = |i| {
+            let (file, offset) = (self.run.file(), self.run.offset(i));
+            let (bytes, header) = record_at(file, offset)?;
+            file.check(bytes, &header, offset)?;
+            Ok::<_, Error>(header.key(bytes))
+        };
         let Some((smallest, largest)) = self.run.ends() else { return Ok(None) };
         let first = if self.low == 0 { smallest } else { key(self.low)? };
         let last = if self.high == self.run.len() { largest } else { key(self.high - 1)? };
@@ -46,6 +55,11 @@ impl MemtableWalk {
     /// The run that it walks.
     pub fn run(&self) -> &Arc<Run> {
         &self.run
+    }
+
+    /// Where a seek ends. The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
+    fn bound(&self, key: &[u8], forward: bool, beyond: bool) -> Result<Bound> {
+        self.run.lower_bound(key, if forward == beyond { 0 } else { SEQ_MAX })
     }
 
     fn sought(&mut self, stand: &mut Stand, at: usize, forward: bool, is_verified: bool) -> Result<()> {
@@ -87,20 +101,30 @@ impl Walk for MemtableWalk {
     }
 
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
+        self.aimed = None;
         let at = if forward { self.low } else { self.high.wrapping_sub(1) };
         self.sought(stand, at, forward, false)
     }
 
     fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
-        // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
-        let after = forward == beyond;
-        let bound = self.run.lower_bound(key, if after { 0 } else { SEQ_MAX })?;
+        let bound = match self.aimed.take() {
+            Some(bound) => bound,
+            None => self.bound(key, forward, beyond)?,
+        };
         if forward {
             let at = bound.at.max(self.low);
             return self.sought(stand, at, forward, bound.is_verified && at == bound.at);
         }
         let at = bound.at.min(self.high);
         self.sought(stand, at.wrapping_sub(1), forward, bound.is_verified_before && at == bound.at)
+    }
+
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool) {
+        // What fails now fails again when it is sought.
+        self.aimed = self.bound(key, forward, beyond).ok();
+        if let Some(Bound { at, .. }) = self.aimed {
+            self.run.prefetch(if forward { at.max(self.low) } else { at.min(self.high).wrapping_sub(1) });
+        }
     }
 
     #[inline]

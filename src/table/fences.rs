@@ -7,6 +7,7 @@
 use crate::bracket::{Share, Sought};
 use crate::coding::{get_u32, get_u64, round_up_8};
 use crate::error::Result;
+use crate::interpolation;
 use crate::merging::prefix_after;
 use crate::record::Seq;
 use crate::table::HEADER_BYTES;
@@ -129,7 +130,7 @@ impl Fences {
     #[inline]
     pub fn candidates(&self, sought: &Sought<'_>) -> (u32, u32) {
         let wanted = sought.prefix;
-        let low = self.prefixes.partition_point(|&fence| fence < wanted);
+        let low = interpolation::count_below(&self.prefixes, wanted);
         let mut equal = 0;
         if self.prefixes.get(low) == Some(&wanted) {
             equal = self.prefixes[low..].partition_point(|&fence| fence == wanted);

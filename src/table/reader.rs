@@ -99,6 +99,7 @@ pub(super) struct Position {
 }
 
 /// Where a place is, as far as the fences tell.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Near {
     /// There.
     At(Position),
@@ -132,7 +133,11 @@ impl Table {
             Arc::new(Parts { meta, footer, database, salt, path, positioned, fences, index })
         };
         let (file, parts) = match io {
-            Io::Mapped => (File::mapped(database, hash_seed, number, path.clone(), read.map()?), parts(None)),
+            Io::Mapped => {
+                let memory = read.map()?;
+                memory.expect_random_reads();
+                (File::mapped(database, hash_seed, number, path.clone(), memory), parts(None))
+            }
             Io::Positioned => {
                 let parts = parts(Some(Positioned { read, cache: Arc::clone(cache) }));
                 let pager = Box::new(Paged(Arc::clone(&parts)));
@@ -218,6 +223,7 @@ impl Table {
             let page = self.page(index, number)?;
             for offset in hashes::offsets_of(&page, hash32) {
                 let (bytes, header) = self.record_at(offset)?;
+                self.file.will_need(&header, offset);
                 if header.key(&bytes) == key {
                     self.file.check_hashed(&bytes, &header, key_hash, offset)?;
                     return Ok(Some(Found { offset, bytes, header }));
@@ -479,7 +485,11 @@ impl Parts {
                 positioned.read.read_at(at, &mut buffer)?;
                 Ok(Cow::Owned(buffer))
             }
-            (None, Some(file)) => Ok(Cow::Borrowed(file.tail(at).get(..len as usize).unwrap_or(&[]))),
+            (None, Some(file)) => {
+                // All of it is read now, and its pages may be missing.
+                file.memory().will_need(at, len);
+                Ok(Cow::Borrowed(file.tail(at).get(..len as usize).unwrap_or(&[])))
+            }
             (None, None) => Ok(Cow::Borrowed(&[])),
         }
     }

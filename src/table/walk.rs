@@ -5,13 +5,15 @@
 
 use std::fmt;
 
+use crate::bracket::{Share, Sought};
 use crate::cache::Block;
 use crate::env::ReadFile;
+use crate::env::ahead::{self, Ahead};
 use crate::error::{Result, zeroed};
 #[cfg(test)]
 use crate::files::Bytes;
 use crate::files::region::Region;
-use crate::record::SEQ_MAX;
+use crate::record::{SEQ_MAX, Seq};
 use crate::sync::Arc;
 use crate::table::block::{self, Layout};
 use crate::table::fences::Fences;
@@ -58,6 +60,17 @@ pub struct TableWalk {
     index: u32,
     /// A buffer to read into.
     spare: Vec<u8>,
+    /// What the seek that comes next will find.
+    aimed: Option<Aim>,
+    /// Mapped, whether it waits for pages.
+    ahead: Ahead,
+}
+
+/// Where a seek leads, as far as the fences tell; within a block, with the share of its keys that are probably before.
+#[derive(Clone, Copy, Debug)]
+struct Aim {
+    near: Near,
+    share: Option<Share>,
 }
 
 impl Table {
@@ -95,6 +108,8 @@ impl Table {
             end: 0,
             index: 0,
             spare: Vec::new(),
+            aimed: None,
+            ahead: Ahead::default(),
         })
     }
 }
@@ -162,6 +177,23 @@ impl TableWalk {
         self.load(stand, index, false)
     }
 
+    /// Where a seek leads; what it will read there is asked for from memory.
+    #[inline]
+    fn aim(&self, sought: &Sought<'_>, forward: bool) -> Result<Aim> {
+        let fences = self.table.fences()?;
+        let near = self.table.near(fences, sought, self.through.past())?;
+        let share = match near {
+            Near::Within(block) if self.bounds_reach(block) => {
+                if self.is_mapped {
+                    ahead::sought(self.table.file().memory(), fences.bounds(block), forward);
+                }
+                self.table.expect(fences, block, sought)
+            }
+            Near::Within(_) | Near::At(_) => None,
+        };
+        Ok(Aim { near, share })
+    }
+
     /// May `block` have records within the bounds?
     #[inline]
     fn bounds_reach(&self, block: u32) -> bool {
@@ -180,6 +212,7 @@ impl TableWalk {
             // sees by itself: asking for them, too, cost 4 of 60 ns a record.
             let next = fences.bounds(if forward { block.saturating_add(1) } else { block.saturating_sub(1) });
             self.table.file().prefetch(next.1.saturating_sub(TRAILER_BYTES_USUAL), TRAILER_BYTES_USUAL as usize);
+            self.ahead.reach(self.table.file().memory(), (start, end), forward);
         } else {
             self.open_window(stand, block, forward)?;
         }
@@ -231,6 +264,9 @@ impl TableWalk {
             self.layout.record(stand.window().tail(start), index).ok_or_else(|| block::no_record(file, start))?;
         let offset = start + at as u64;
         if !is_verified {
+            if self.is_mapped {
+                file.will_need(&header, offset);
+            }
             file.check(record, &header, offset)?;
         }
         let prefix = stand.prefix_of(header.key(record));
@@ -261,6 +297,12 @@ impl TableWalk {
             }
         }
     }
+}
+
+/// The number at which a key is sought. The first record of a larger key is where the key with number 0, which no record has, would stand.
+#[inline]
+fn seq_sought(forward: bool, beyond: bool) -> Seq {
+    if forward == beyond { 0 } else { SEQ_MAX }
 }
 
 /// What to read in one go so as to have `block`: blocks within the bounds, of `STREAM_BYTES` together unless one alone is longer.
@@ -313,16 +355,16 @@ impl Walk for TableWalk {
 
     fn seek(&mut self, stand: &mut Stand, key: &[u8], forward: bool, beyond: bool) -> Result<()> {
         stand.leave();
-        // The first record of a larger key is where `key` with sequence number 0, which no record has, would stand.
-        let seq = if forward == beyond { 0 } else { SEQ_MAX };
-        let fences = self.table.fences()?;
-        let sought = fences.sought(key, seq);
-        let block = match self.table.near(fences, &sought, self.through.past())? {
+        let sought = self.table.fences()?.sought(key, seq_sought(forward, beyond));
+        let Aim { near, share } = match self.aimed.take() {
+            Some(aim) => aim,
+            None => self.aim(&sought, forward)?,
+        };
+        let block = match near {
             Near::Within(block) if self.bounds_reach(block) => block,
             Near::Within(block) => return self.sought(stand, Position { block, index: 0 }, forward),
             Near::At(position) => return self.sought(stand, position, forward),
         };
-        let share = self.table.expect(fences, block, &sought);
         self.open(stand, block, forward)?;
         let bytes = stand.window().tail(self.start);
         let found = self.layout.lower_bound(self.table.file(), bytes, self.start, &sought, share)?;
@@ -338,6 +380,12 @@ impl Walk for TableWalk {
             }
             _ => self.next_block(stand, forward),
         }
+    }
+
+    fn approach(&mut self, key: &[u8], forward: bool, beyond: bool) {
+        // What fails now fails again when it is sought.
+        let Ok(fences) = self.table.fences() else { return };
+        self.aimed = self.aim(&fences.sought(key, seq_sought(forward, beyond)), forward).ok();
     }
 
     /// Streaming, what it read into.
