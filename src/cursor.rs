@@ -192,6 +192,11 @@ impl RunWalk {
         self.slices().iter().all(|slice| slice.covered)
     }
 
+    /// May the index lead into one of the slices that it goes through?
+    pub fn is_in_index(&self) -> bool {
+        self.slices().iter().any(|slice| slice.covered || slice.strays)
+    }
+
     fn fresh(&self) -> RunWalk {
         RunWalk {
             run: Arc::clone(&self.run),

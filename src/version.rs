@@ -59,6 +59,8 @@ pub struct Slice {
     pub high: Option<Arc<[u8]>>,
     /// Is every key, whose newest version it holds, in the point index?
     pub covered: bool,
+    /// Although it is not covered, the index may have entries that lead into it: a merge that took covered slices and others leaves them.
+    pub strays: bool,
 }
 
 impl Version {
@@ -136,7 +138,7 @@ impl Run {
 impl Slice {
     /// All of a table.
     pub fn whole(table: Arc<Table>, slot: u16, covered: bool) -> Slice {
-        Slice { table, slot, low: None, high: None, covered }
+        Slice { table, slot, low: None, high: None, covered, strays: false }
     }
 
     /// No key of it is smaller.

@@ -83,6 +83,8 @@ pub(crate) struct Background {
     stopped: bool,
     /// The last piece of work was a flush.
     pub has_flushed: bool,
+    /// The last piece of work was none that uncovers.
+    pub may_uncover: bool,
 }
 
 impl Default for Background {
@@ -96,6 +98,7 @@ impl Default for Background {
             seen_iterators: 0,
             stopped: false,
             has_flushed: false,
+            may_uncover: false,
         }
     }
 }
@@ -399,11 +402,12 @@ impl Core {
         let Some((start, stop)) = self.narrow(job, newer, oldest, bottom)? else { return Ok(None) };
 
         let mut cursors = Vec::new();
-        let mut covered = true;
+        let (mut covered, mut strays) = (true, false);
         for run in &inputs {
             let env = Some(Arc::clone(&self.env));
             let walk = RunWalk::new(Arc::clone(run), start.clone(), stop.clone(), env);
             covered &= walk.is_covered();
+            strays |= walk.is_in_index();
             if !walk.is_empty() {
                 cursors.push(Cursor::of_run(walk));
             }
@@ -424,7 +428,7 @@ impl Core {
 
         // Where the next step starts, this one's keys end.
         let end: Bound = left.map(Arc::from).or(stop);
-        let slices = self.register(&output.built, covered)?;
+        let slices = self.register(&output.built, covered, strays && !covered)?;
         // A flush may have come in between, as a run of its own.
         let current = self.version.pin(&epoch::pin());
         let runs = current.runs.iter().map(|run| {

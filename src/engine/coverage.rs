@@ -12,6 +12,9 @@
 //! *Uncover* a slice: install a version that says so; wait one grace period, for readers that take a miss for final hold the older
 //! version; then remove the entries that lead into its table.
 //!
+//! A merge of slices of which some are covered leaves a slice that is not, and entries that lead into it: those of the former. They are right, and
+//! stay while there is room (they are *strays*); then such a slice is uncovered again, by the same steps.
+//!
 //! What is overwritten in a slice that is not covered is not known when it is written: the flush of it estimates that.
 //!
 //! A slice may be a part of its table; what the hash section says of the rest has been merged elsewhere and must not come back. So
@@ -142,17 +145,28 @@ impl Core {
         if self.index.bytes() <= self.index_bytes_max() {
             return Ok(false);
         }
+        // What it has outgrown is counted, too, and may be free by now.
+        self.index.collect();
+        if self.index.bytes() <= self.index_bytes_max() {
+            return Ok(false);
+        }
         self.uncover_oldest()
     }
 
-    fn uncover_oldest(&self) -> Result<bool> {
+    /// Uncovers the oldest slice. False if the index leads into none.
+    pub(crate) fn uncover_oldest(&self) -> Result<bool> {
         let version = self.version.pin(&epoch::pin());
         let runs = version.runs.iter().enumerate().rev();
         let mut slices = runs.flat_map(|(r, run)| (0..run.slices.len()).rev().map(move |s| (r, s)));
-        let Some((run, slice)) = slices.find(|&(r, s)| version.runs[r].slices[s].covered) else { return Ok(false) };
+        let has_entries = |slice: &Slice| slice.covered || slice.strays;
+        let Some((run, slice)) = slices.find(|&(r, s)| has_entries(&version.runs[r].slices[s])) else {
+            return Ok(false);
+        };
         let slice_of = &version.runs[run].slices[slice];
-        // What was overwritten up to now has been counted.
-        slice_of.table.file().count_overwritten(0);
+        if slice_of.covered {
+            // What was overwritten up to now has been counted.
+            slice_of.table.file().count_overwritten(0);
+        }
         covering::uncover(|| self.set_covered(&version, run, slice, false), || self.unfill(slice_of))?;
         Ok(true)
     }
@@ -161,9 +175,20 @@ impl Core {
     ///
     /// They come by their hashes, partition by partition: each goes through all sizes down to the smallest.
     fn unfill(&self, slice: &Slice) -> Result<()> {
+        // Whatever leads into a table leads into one of its slices: if this is the only one, no record need be looked at.
+        let version = self.version.pin(&epoch::pin());
+        let is_only = version.slices().filter(|other| other.slot == slice.slot).count() <= 1;
+        let mut count = 0;
         slice.table.hashes(|hash, offset| {
-            self.free_outgrown();
-            if self.is_in(slice, offset)? {
+            count += 1;
+            if count % BATCH == 0 {
+                self.free_outgrown();
+                if self.signal.wants_segment() {
+                    self.prepare_segment();
+                }
+                self.check_open()?;
+            }
+            if is_only || self.is_in(slice, offset)? {
                 let hash = whole_hash(hash);
                 let guard = epoch::pin();
                 self.index.lock(hash).remove(hash, address(slice.slot, offset)?, &guard);
@@ -194,6 +219,7 @@ impl Core {
         let mut runs = version.runs.clone();
         let mut slices = runs[run].slices.clone();
         slices[slice].covered = covered;
+        slices[slice].strays = false;
         runs[run] = Arc::new(Run { number: runs[run].number, slices });
         let guard = epoch::pin();
         let _commit = self.commit.lock();

@@ -135,7 +135,7 @@ impl Core {
         })?;
         drop(merging);
 
-        let slices = self.register(&output.built, true)?;
+        let slices = self.register(&output.built, true, false)?;
         let runs = add_newest(&version, &slices, flushed.log.0, join);
         let output = leaving::supersede(
             || {

@@ -311,7 +311,7 @@ impl<'a> Recovery<'a> {
             let slices = run.slices.iter().filter_map(|slice| {
                 let (table, slot) = tables.get(&slice.table)?;
                 let (low, high) = (bound(&slice.low), bound(&slice.high));
-                Some(Slice { table: Arc::clone(table), slot: *slot, low, high, covered: false })
+                Some(Slice { table: Arc::clone(table), slot: *slot, low, high, covered: false, strays: false })
             });
             runs.push(Arc::new(Run { number: run.number, slices: slices.collect() }));
         }

@@ -130,12 +130,12 @@ impl Core {
         })
     }
 
-    /// Gives the tables slots.
-    pub(crate) fn register(&self, built: &[Built], covered: bool) -> Result<Vec<Slice>> {
+    /// Gives the tables slots. `strays`: the index may lead into them although it does not cover them.
+    pub(crate) fn register(&self, built: &[Built], covered: bool, strays: bool) -> Result<Vec<Slice>> {
         let mut slices = Vec::with_capacity(built.len());
         for Built { table, .. } in built {
             match self.files.register(Arc::clone(table.file())) {
-                Ok(slot) => slices.push(Slice::whole(Arc::clone(table), slot, covered)),
+                Ok(slot) => slices.push(Slice { strays, ..Slice::whole(Arc::clone(table), slot, covered) }),
                 Err(failure) => {
                     self.unregister(&slices);
                     return Err(failure);

@@ -6,6 +6,7 @@
 //!  stop        the store closes
 //!  segment     the active segment is half full: prepare the next
 //!  early       scans step over too much of the log: seal it, for a flush                               scans.rs
+//!  uncover     the index is too large; every other piece of work is something else                     coverage.rs
 //!  flush       enough is sealed, or somebody waits for it; but if merges are behind, they come first in turn    flush.rs
 //!  free        what readers have left behind; user threads free nothing. No piece of work of its own.   tables.rs, index.rs
 //!  asked for   merge a range that a caller named                               compaction.rs
@@ -97,6 +98,11 @@ impl Core {
             self.signal.ask_for_flush();
             return true;
         }
+        // A writer at full speed, who leaves no time for anything but flushes and merges, must not make the index outgrow its bound.
+        if std::mem::take(&mut background.may_uncover) && matches!(self.uncover_some(), Ok(true)) {
+            return true;
+        }
+        background.may_uncover = true;
         if self.flush_is_due() && self.merges_first(false) && matches!(self.merge_some(background, false), Ok(true)) {
             self.free_retired();
             return true;
@@ -128,7 +134,11 @@ impl Core {
             self.compact_asked(background);
             return true;
         }
-        if matches!(self.uncover_some(), Ok(true)) || matches!(self.cover_some(), Ok(true)) {
+        if matches!(self.uncover_some(), Ok(true)) {
+            background.may_uncover = false;
+            return true;
+        }
+        if matches!(self.cover_some(), Ok(true)) {
             return true;
         }
         if matches!(self.merge_some(background, at_rest), Ok(true)) {

@@ -126,3 +126,29 @@ fn what_covering_leaves_behind_is_freed_meanwhile() {
     assert!(whole > 1 << 20 && left[left.len() / 2] < whole / 2, "{left:?} of {whole} bytes");
     assert_eq!(core.index.len(), keys);
 }
+
+/// A merge of a slice that was covered and one that was not made one that was not, and left the entries of the former in the index, where
+/// nothing looked for them any more: a store that was filled with memory for a tenth of its keys had most of them in the index.
+#[test]
+fn what_a_merge_leaves_in_the_index_can_be_taken_out() {
+    let core = recovery::open(SimEnv::new(1).shared(), Path::new("/db"), Options::default()).unwrap();
+    let keys = 20_000;
+    for odd in [0, 1] {
+        let mut batch = Batch::new();
+        (odd..keys).step_by(2).for_each(|n| _ = batch.put(format!("key {n:08}"), b"value"));
+        core.write_batch(&batch, Durability::Process, true).unwrap();
+        core.flush_all().unwrap();
+        while odd == 0 && core.uncover_oldest().unwrap() {}
+    }
+    assert_eq!(core.index.len(), keys / 2);
+    core.compact(None, None).unwrap();
+    let version = core.version.pin(&epoch::pin());
+    assert_eq!((core.index.len(), version.uncovered, core.stats().covered_tables), (keys / 2, true, 0));
+    while core.uncover_oldest().unwrap() {}
+    assert_eq!(core.index.len(), 0);
+    for n in 0..keys {
+        assert!(core.get(format!("key {n:08}").as_bytes(), None, |_| ()).unwrap().is_some(), "{n}");
+    }
+    while core.cover_some().unwrap() {}
+    assert_eq!((core.index.len(), core.stats().covered_tables), (keys, core.stats().tables));
+}
