@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: all demo test memcheck lint bench bench-c bench-gil bench-python instructions-python profile versus test-versus instructions loom header c-docs wheel clean-demo install uninstall
+.PHONY: all demo test memcheck lint bench bench-c bench-gil bench-python instructions-python profile versus test-versus decisions instructions loom header c-docs wheel clean-demo install uninstall
 
 all:
 	$(CARGO) build --release
@@ -69,14 +69,25 @@ bench-gil:
 instructions-python:
 	target/python/venv-*/bin/python python/bench/instructions.py
 
-# kvs beside other stores, up to 85 minutes: writes docs/performance. PRESET=large: ten million keys. Keep the machine quiet.
+# kvs beside other stores, up to 85 minutes: writes docs/performance. PRESET=large: ten million keys; beyond, growth, over_time:
+# less memory than data, 1 to 30 million keys, a minute of overwrites. Keep the machine quiet.
 PRESET ?= default
 versus:
 	sh benches/versus/run.sh $(PRESET)
 
-# The harness of that comparison with kvs alone, so without building the others; with them: cargo test in benches/versus.
+# The harness of that comparison with kvs alone, so without building the others; with them: cargo test in benches/versus. And whether the
+# tables of docs/decisions can be measured again.
 test-versus:
-	$(CARGO) test --manifest-path benches/versus/Cargo.toml --locked --no-default-features
+	$(CARGO) test --manifest-path benches/versus/Cargo.toml --locked --no-default-features --features decide
+
+# The tables of docs/decisions 0019, 0020, 0021 and 0002, half an hour. Keep the machine quiet.
+DECISIONS := $(CARGO) run --release --locked --manifest-path benches/versus/Cargo.toml --no-default-features --features decide --bin kvs-decisions --
+decisions:
+	$(DECISIONS) index
+	$(DECISIONS) index --keys 10000000 --rounds 1
+	$(DECISIONS) order
+	$(DECISIONS) log
+	$(DECISIONS) hash
 
 # After a change of the C interface: writes include/kvs.h and the symbol list anew.
 header:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What `make versus` does: every store, the whole matrix, and the report in docs/performance. Keep the machine quiet.
 #
-#   benches/versus/run.sh [default|large] [options of `kvs-versus run`]
+#   benches/versus/run.sh [default|large|beyond|growth|over_time] [options of `kvs-versus run`]
 set -eu
 cd "$(dirname "$0")/../.."
 preset=${1:-default}
@@ -9,7 +9,9 @@ preset=${1:-default}
 case $preset in
     default) name=1m ;;
     large) name=10m ;;
-    *) echo "there is no preset $preset: default or large" >&2; exit 2 ;;
+    beyond | growth) name=$preset ;;
+    over_time | over-time) preset=over-time name=over-time ;;
+    *) echo "there is no preset $preset: default, large, beyond, growth or over_time" >&2; exit 2 ;;
 esac
 
 # LevelDB's library, and what the bindings of RocksDB are generated with.
@@ -25,7 +27,7 @@ fi
 # Without these RocksDB computes its checksums by tables, which its own build calls slow. kvs and the others in Rust are built as
 # whoever uses them builds them by default.
 if grep -qw avx2 /proc/cpuinfo && grep -qw pclmulqdq /proc/cpuinfo; then
-    export CXXFLAGS="-msse4.2 -mpclmul -mavx2 -mbmi -mlzcnt ${CXXFLAGS:-}"
+    export CXXFLAGS="-msse4.2 -mpclmul -mavx2 -mbmi -mlzcnt${CXXFLAGS:+ $CXXFLAGS}"
 fi
 
 out=docs/performance

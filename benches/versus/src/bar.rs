@@ -16,8 +16,39 @@ pub struct Bar {
     pub sizes: [u64; 2],
     /// So many rows may fall short, none of them below the best peer.
     pub short_rows_max: usize,
+    /// Where memory is limited.
+    pub beyond: Beyond,
+    /// As the number of keys grows.
+    pub growth: Growth,
     /// In the order of the report.
     pub rows: Vec<Row>,
+}
+
+/// The bar of cells whose memory is limited: their rates, and no other number.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Beyond {
+    /// Who they are compared with.
+    pub peer: String,
+    /// So many times as slow they may be.
+    pub behind_max: f64,
+}
+
+/// The bar of an operation's cost at the most keys to that at the fewest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Growth {
+    /// So many times as much it may be.
+    pub times_max: f64,
+    /// What is looked at.
+    pub rows: Vec<GrowthRow>,
+}
+
+/// One kind of operation.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GrowthRow {
+    /// As the report calls it.
+    pub title: String,
+    /// The workload whose rate tells the cost.
+    pub workload: String,
 }
 
 /// Which of two numbers is better.
@@ -116,15 +147,15 @@ impl Row {
     }
 
     /// Ours against the aim; `best` is the best peer's.
-    pub fn verdict(&self, column: usize, ours: Option<f64>, best: Option<f64>) -> Verdict {
+    pub fn verdict(&self, aim: Aim, ours: Option<f64>, best: Option<f64>) -> Verdict {
         let Some(ours) = ours else { return Verdict::Open };
         let ratio = best.map(|best| self.ratio_of(ours, best));
-        let reached = match (self.aim(column), ratio) {
+        let reached = match (aim, ratio) {
             (Aim::None, _) | (Aim::Ratio(_), None) => return Verdict::Open,
             (Aim::Ratio(aim), Some(ratio)) => ratio >= aim,
             (Aim::AtMost(most), _) => ours <= most,
         };
-        match (reached, self.aim(column), ratio) {
+        match (reached, aim, ratio) {
             (true, ..) => Verdict::Reached,
             (false, Aim::Ratio(_), Some(ratio)) if ratio < 1.0 => Verdict::Behind,
             (false, ..) => Verdict::Short,
@@ -163,19 +194,19 @@ mod tests {
     #[test]
     fn verdicts_keep_to_the_bar() {
         let rate = row(Better::Higher, Some(2.0), None);
-        assert_eq!(rate.verdict(0, Some(200.0), Some(100.0)), Verdict::Reached);
-        assert_eq!(rate.verdict(0, Some(199.0), Some(100.0)), Verdict::Short);
-        assert_eq!(rate.verdict(0, Some(99.0), Some(100.0)), Verdict::Behind);
-        assert_eq!(rate.verdict(0, Some(99.0), None), Verdict::Open);
-        assert_eq!(rate.verdict(0, None, Some(1.0)), Verdict::Open);
-        assert_eq!(rate.verdict(1, Some(1.0), Some(100.0)), Verdict::Open, "no bar in this column");
+        assert_eq!(rate.verdict(rate.aim(0), Some(200.0), Some(100.0)), Verdict::Reached);
+        assert_eq!(rate.verdict(rate.aim(0), Some(199.0), Some(100.0)), Verdict::Short);
+        assert_eq!(rate.verdict(rate.aim(0), Some(99.0), Some(100.0)), Verdict::Behind);
+        assert_eq!(rate.verdict(rate.aim(0), Some(99.0), None), Verdict::Open);
+        assert_eq!(rate.verdict(rate.aim(0), None, Some(1.0)), Verdict::Open);
+        assert_eq!(rate.verdict(rate.aim(1), Some(1.0), Some(100.0)), Verdict::Open, "no bar in this column");
         let opening = row(Better::Lower, None, Some(10.0));
-        assert_eq!(opening.verdict(0, Some(10.0), Some(0.2)), Verdict::Reached);
-        assert_eq!(opening.verdict(0, Some(10.1), Some(0.2)), Verdict::Short);
+        assert_eq!(opening.verdict(opening.aim(0), Some(10.0), Some(0.2)), Verdict::Reached);
+        assert_eq!(opening.verdict(opening.aim(0), Some(10.1), Some(0.2)), Verdict::Short);
         let half = row(Better::Higher, Some(0.5), None);
-        assert_eq!(half.verdict(0, Some(60.0), Some(100.0)), Verdict::Reached);
+        assert_eq!(half.verdict(half.aim(0), Some(60.0), Some(100.0)), Verdict::Reached);
         let tail = row(Better::Lower, Some(1.0), None);
-        assert_eq!(tail.verdict(0, Some(11.0), Some(10.0)), Verdict::Behind);
+        assert_eq!(tail.verdict(tail.aim(0), Some(11.0), Some(10.0)), Verdict::Behind);
     }
 
     /// Each row names a workload that there is, and the columns are chosen by size.
@@ -185,6 +216,9 @@ mod tests {
         for row in &bar.rows {
             workload::by_name(&row.workload).unwrap();
             assert!(row.ratio == [None; 2] || row.at_most == [None; 2], "{} has two aims", row.title);
+        }
+        for row in &bar.growth.rows {
+            workload::by_name(&row.workload).unwrap();
         }
         for workload in workload::WORKLOADS {
             assert!(bar.rows.iter().any(|row| row.workload == workload.name), "{} is in no row", workload.name);

@@ -14,10 +14,12 @@ pub mod scan;
 pub mod space;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use crate::random::Rng;
+use crate::record::Metrics;
 use crate::shape::{self, Shape, tag};
 use crate::store::{Budget, Contestant, Pairs, Scan, Store, Tally};
 use crate::workload::{Begins, Outcome, Workload};
@@ -42,6 +44,10 @@ pub struct Spec {
     pub memtable_bytes: u64,
     /// Caches.
     pub cache_bytes: u64,
+    /// Bytes that the group of this process may use, if it is in one.
+    pub memory_limit_bytes: Option<u64>,
+    /// The `cgroup.procs` of that group, which the process joins first.
+    pub group: Option<PathBuf>,
     /// Where the store lies.
     pub dir: PathBuf,
     /// This program: a cell that kills a process starts it.
@@ -63,6 +69,8 @@ pub struct Cell {
     pub budget: Budget,
     /// What it was made of.
     pub spec: Spec,
+    /// What the store's last opening used: where memory is limited.
+    seen: Arc<Mutex<Metrics>>,
 }
 
 impl Cell {
@@ -72,14 +80,23 @@ impl Cell {
             contestant: stores::by_name(&spec.store)?,
             workload: workload::by_name(&spec.workload)?,
             shape: shape::by_name(&spec.shape).ok_or_else(|| format!("there is no shape {:?}", spec.shape))?,
-            budget: Budget { memtable_bytes: spec.memtable_bytes, cache_bytes: spec.cache_bytes },
+            budget: Budget {
+                memtable_bytes: spec.memtable_bytes,
+                cache_bytes: spec.cache_bytes,
+                keys: spec.n,
+                limited: spec.memory_limit_bytes.is_some(),
+            },
             spec,
+            seen: Arc::default(),
         })
     }
 
     /// Runs it.
     pub fn run(&self) -> Result<Outcome> {
-        (self.workload.run)(self)
+        let mut outcome = (self.workload.run)(self)?;
+        let mut seen = self.seen.lock().map_err(|_| "a thread panicked")?;
+        outcome.metrics.append(&mut seen);
+        Ok(outcome)
     }
 
     /// Keys.
@@ -94,13 +111,15 @@ impl Cell {
 
     /// Opens the store as it lies there.
     pub fn open(&self) -> Result<Box<dyn Store>> {
-        (self.contestant.open)(&self.spec.dir, &self.budget, self.workload.needs == workload::Needs::Synced)
+        let store =
+            (self.contestant.open)(&self.spec.dir, &self.budget, self.workload.needs == workload::Needs::Synced)?;
+        Ok(if self.budget.limited { Box::new(Watched { store: Some(store), seen: self.seen.clone() }) } else { store })
     }
 
     /// Opens it as the workload begins: at rest, looked at, caches warm.
     pub fn begin(&self) -> Result<Box<dyn Store>> {
         let store = self.open()?;
-        if self.workload.begins == Begins::Loaded {
+        if self.workload.begins == Begins::Loaded && self.contestant.reads {
             if !self.contestant.is_durable() {
                 self.load_into(&*store)?;
             }
@@ -177,6 +196,85 @@ impl Cell {
             }
         }
         Ok(())
+    }
+}
+
+/// Hands everything on to a store, and notes what memory it used when it is let go of.
+struct Watched {
+    /// There until it is closed.
+    store: Option<Box<dyn Store>>,
+    seen: Arc<Mutex<Metrics>>,
+}
+
+impl Watched {
+    fn store(&self) -> Result<&dyn Store> {
+        Ok(self.store.as_deref().ok_or("it is closed")?)
+    }
+
+    fn note(&self) -> Result<()> {
+        let mut seen = self.store()?.numbers();
+        let resident = measure::Resident::now()?;
+        seen.insert("anonymous_bytes".to_owned(), resident.anonymous as f64);
+        seen.insert("mapped_bytes".to_owned(), resident.mapped as f64);
+        *self.seen.lock().map_err(|_| "a thread panicked")? = seen;
+        Ok(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.store.is_some()
+            && let Err(error) = self.note()
+        {
+            eprintln!("what the store used could not be noted: {error}");
+        }
+    }
+}
+
+impl Store for Watched {
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.store()?.put(key, value)
+    }
+
+    fn put_synced(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.store()?.put_synced(key, value)
+    }
+
+    fn write(&self, pairs: &Pairs) -> Result<()> {
+        self.store()?.write(pairs)
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<()> {
+        self.store()?.delete(key)
+    }
+
+    fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        self.store()?.get(key, value)
+    }
+
+    fn look(&self, key: &[u8]) -> Result<Option<(usize, u64)>> {
+        self.store()?.look(key)
+    }
+
+    fn scan(&self, scan: &Scan<'_>, tally: &mut Tally) -> Result<()> {
+        self.store()?.scan(scan, tally)
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.store()?.settle()
+    }
+
+    fn compact(&self) -> Result<()> {
+        self.store()?.compact()
+    }
+
+    fn numbers(&self) -> Metrics {
+        self.store.as_ref().map(|store| store.numbers()).unwrap_or_default()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<()> {
+        self.note()?;
+        self.store.take().ok_or("it is closed")?.close()
     }
 }
 

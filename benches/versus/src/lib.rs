@@ -6,14 +6,22 @@
 //! 2. The new process runs one [`cells`] function against one [`store::Store`] in a directory of its own, and prints one [`record::Record`].
 //! 3. Records are lines of JSON. [`table`] takes medians, finds the best peer of the same durability, and compares with [`bar`]; [`plot`] draws.
 //!
+//! Where memory is limited, a [`group`] holds the process of a cell. [`growth`], [`beyond`] and [`over_time`] make the reports of those three presets.
+//!
 //! The keys and values come from [`shape`], computed from a number each, so that the harness keeps none in memory and every
 //! value that is read can be checked.
 
 pub mod bar;
+pub mod beyond;
 pub mod cells;
+pub mod group;
+pub mod growth;
+pub mod lines;
 pub mod matrix;
 pub mod measure;
+pub mod over_time;
 pub mod plot;
+pub mod preset;
 pub mod random;
 pub mod record;
 pub mod shape;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use kvs_versus::bar::Bar;
 use kvs_versus::cells::{Cell, Spec, open};
 use kvs_versus::matrix::{self, Answer};
-use kvs_versus::{Result, plot, record, stores, table, workload};
+use kvs_versus::{Result, group, growth, measure, over_time, plot, record, stores, table, workload};
 
 /// kvs beside other ordered stores, measured in one run.
 #[derive(Parser)]
@@ -26,7 +26,7 @@ enum What {
         /// The file.
         lines: PathBuf,
     },
-    /// Draws such a file: PREFIX-ratios.svg and PREFIX-rates.svg for the first shape.
+    /// Draws such a file: PREFIX-ratios.svg and PREFIX-rates.svg for the first shape. Of a run over time, or of several numbers of keys, PREFIX.svg.
     Plot {
         /// The file.
         lines: PathBuf,
@@ -81,6 +81,12 @@ fn act(what: What) -> Result<()> {
         What::Plot { lines, prefix } => {
             let records = record::read(&lines)?;
             let bar = Bar::load()?;
+            // One picture of a run that looks at one thing, or the two of a run of rows.
+            if let Some(picture) = over_time::picture(&records).or_else(|| growth::picture(&records, &bar)) {
+                let mut path = prefix.into_os_string();
+                path.push(".svg");
+                return Ok(std::fs::write(path, picture)?);
+            }
             let parts = table::parts(&records);
             let part = parts.first().ok_or("there are no lines to draw")?;
             let path = |name: &str| {
@@ -107,10 +113,13 @@ fn act(what: What) -> Result<()> {
             Ok(())
         }
         What::Cell { spec } => {
-            let cell = serde_json::from_str::<Spec>(&spec)?;
-            let outcome = Cell::new(cell).and_then(|cell| cell.run());
+            measure::end_with_parent()?;
+            let spec = serde_json::from_str::<Spec>(&spec)?;
+            // Before anything is opened: what was read earlier is not counted.
+            spec.group.as_deref().map_or(Ok(()), group::join)?;
+            let outcome = Cell::new(spec).and_then(|cell| cell.run());
             let answer = match outcome {
-                Ok(outcome) => Answer::Measured(outcome.metrics, outcome.cut),
+                Ok(outcome) => Answer::Measured(outcome.metrics, outcome.series, outcome.cut),
                 Err(error) => Answer::Failed(error.to_string()),
             };
             println!("{}", serde_json::to_string(&answer)?);

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use crate::bar::{Aim, Bar, Verdict};
 use crate::store::Class;
+use crate::stores::SPINNER_NAME;
 use crate::table::{Compared, OURS, Part, count, number, times};
 
 const OURS_COLOUR: &str = "#1f6fb2";
@@ -17,20 +18,20 @@ const MEMORY_COLOUR: &str = "#e3e5e8";
 const OPEN_COLOUR: &str = "#9fbcd6";
 const SHORT_COLOUR: &str = "#d98324";
 const BEHIND_COLOUR: &str = "#b3261e";
-const TEXT: &str = "#222";
+pub(crate) const TEXT: &str = "#222";
 
-struct Svg {
+pub(crate) struct Svg {
     body: String,
     width: f64,
     height: f64,
 }
 
 impl Svg {
-    fn new(width: f64, height: f64) -> Svg {
+    pub(crate) fn new(width: f64, height: f64) -> Svg {
         Svg { body: String::new(), width, height }
     }
 
-    fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, colour: &str) {
+    pub(crate) fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, colour: &str) {
         let _ = writeln!(
             self.body,
             r#"<rect x="{x:.1}" y="{y:.1}" width="{:.1}" height="{height:.1}" fill="{colour}"/>"#,
@@ -38,15 +39,26 @@ impl Svg {
         );
     }
 
-    fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64, colour: &str, width: f64) {
+    pub(crate) fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64, colour: &str, width: f64) {
         let _ = writeln!(
             self.body,
             r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}" stroke-width="{width}"/>"#
         );
     }
 
+    /// Through these points; `dashes` as in SVG, none if empty.
+    pub(crate) fn polyline(&mut self, points: &[(f64, f64)], colour: &str, width: f64, dashes: &str) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let dashes = if dashes.is_empty() { String::new() } else { format!(r#" stroke-dasharray="{dashes}""#) };
+        let _ = writeln!(
+            self.body,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"{dashes}/>"#,
+            points.join(" ")
+        );
+    }
+
     /// `style` is size, anchor and weight.
-    fn text(&mut self, (x, y): (f64, f64), style: (u32, &str, &str), colour: &str, text: &str) {
+    pub(crate) fn text(&mut self, (x, y): (f64, f64), style: (u32, &str, &str), colour: &str, text: &str) {
         let (size, anchor, weight) = style;
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let _ = writeln!(
@@ -55,7 +67,7 @@ impl Svg {
         );
     }
 
-    fn finish(self, title: &str) -> String {
+    pub(crate) fn finish(self, title: &str) -> String {
         let Svg { body, width, height } = self;
         let title = title.replace('&', "&amp;").replace('<', "&lt;");
         format!(
@@ -94,7 +106,11 @@ pub fn ratios(part: &Part<'_>, bar: &Bar) -> String {
         .collect();
     let height = TOP + ROW * rows.len() as f64 + 24.0;
     let mut svg = Svg::new(WIDTH, height);
-    let title = format!("kvs to the best store of the same durability: {} keys, {}", count(part.n), part.shape);
+    let (whom, limit) = match part.memory_limit_bytes {
+        None => ("the best store of the same durability", String::new()),
+        Some(bytes) => (bar.beyond.peer.as_str(), format!(", in {} of memory", number("_bytes", bytes as f64))),
+    };
+    let title = format!("kvs to {whom}: {} keys, {}{limit}", count(part.n), part.shape);
     svg.text((16.0, 26.0), (17, "start", "bold"), TEXT, &title);
     let legend = [
         ("reached", OURS_COLOUR),
@@ -194,8 +210,9 @@ pub fn rates(part: &Part<'_>, bar: &Bar) -> String {
                     continue;
                 };
                 let colour = match (store, found.class) {
-                    (OURS | "kvs_pinned", _) => OURS_COLOUR,
-                    ("append", _) | (_, Class::Memory) => MEMORY_COLOUR,
+                    (OURS, _) => OURS_COLOUR,
+                    (ours, _) if ours.starts_with("kvs_") => OURS_COLOUR,
+                    ("append" | SPINNER_NAME, _) | (_, Class::Memory) => MEMORY_COLOUR,
                     (_, Class::Weaker) => WEAKER_COLOUR,
                     _ => PEER_COLOUR,
                 };

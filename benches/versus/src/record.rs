@@ -29,6 +29,12 @@ pub struct Record {
     pub repetition: u32,
     /// What was measured; empty if it failed.
     pub metrics: Metrics,
+    /// Operations in each whole second, of a workload that counts them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub series: Vec<f64>,
+    /// Bytes that the group of its process could use, if it was in one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_limit_bytes: Option<u64>,
     /// A limit of time came before the work was done; rates are those until then.
     pub cut: bool,
     /// Why there are no numbers.
@@ -86,6 +92,8 @@ pub(crate) mod tests {
             n: 1_000_000,
             repetition: 1,
             metrics: metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
+            series: Vec::new(),
+            memory_limit_bytes: None,
             cut: false,
             error: None,
             load_average: 0.25,
@@ -105,10 +113,21 @@ pub(crate) mod tests {
         let mut failed = example("redb", Class::Weaker, "put_64k", &[]);
         failed.error = Some("it said\nno".to_owned());
         failed.cut = true;
+        failed.series = vec![3.0, 0.0, 1e6];
+        failed.memory_limit_bytes = Some(1 << 28);
         let all = [example("kvs", Class::Acknowledged, "fill", &[("rate", 1e6 / 3.0), ("p50_us", 0.1)]), failed];
         all.iter().for_each(|record| append(&path, record).unwrap());
         assert_eq!(read(&path).unwrap(), all);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+    }
+
+    /// Lines from before there were series and limits still count, and lines without them look as those did.
+    #[test]
+    fn lines_without_series_are_read() {
+        let record = example("kvs", Class::Acknowledged, "fill", &[("rate", 2.0)]);
+        let line = record.to_line().unwrap();
+        assert!(!line.contains("series") && !line.contains("memory_limit"));
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
     }
 
     #[test]

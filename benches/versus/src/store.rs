@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::Result;
+use crate::record::Metrics;
 use crate::shape::{Shape, tag_of};
 
 /// What is left of an acknowledged write after what.
@@ -41,13 +42,22 @@ pub struct Budget {
     pub memtable_bytes: u64,
     /// Bytes of the block or page cache: kvs's `memory_bytes_max`, the cache of the others.
     pub cache_bytes: u64,
+    /// The keys that there will be, for sizes that depend on them.
+    pub keys: u64,
+    /// A group limits the memory to less than the pairs take. Stores then get what their manuals say for that.
+    pub limited: bool,
 }
 
 impl Default for Budget {
-    /// The defaults of kvs.
+    /// The defaults of kvs, and a million keys.
     fn default() -> Budget {
         let options = kvs::Options::default();
-        Budget { memtable_bytes: options.memtable_bytes_max, cache_bytes: options.memory_bytes_max }
+        Budget {
+            memtable_bytes: options.memtable_bytes_max,
+            cache_bytes: options.memory_bytes_max,
+            keys: 1_000_000,
+            limited: false,
+        }
     }
 }
 
@@ -253,6 +263,11 @@ pub trait Store: Send + Sync {
         self.settle()
     }
 
+    /// Numbers that it knows of itself, for the report where memory is limited: `index_bytes` and the like.
+    fn numbers(&self) -> Metrics {
+        Metrics::new()
+    }
+
     /// Ends it; what was written is with the system then.
     fn close(self: Box<Self>) -> Result<()> {
         Ok(())
@@ -279,6 +294,10 @@ pub struct Contestant {
     pub vanishes: bool,
     /// Is it one of the peers that the bar compares with? Ourselves and floors are not.
     pub peer: bool,
+    /// Does it take part only in presets that name it, and where it is asked for by name?
+    pub only_named: bool,
+    /// Is it the spinner, which does nothing? Its latencies are those of the machine, in the rows that last long.
+    pub idles: bool,
     /// Its version.
     pub version: &'static str,
     /// Its settings, as a sentence.

@@ -16,8 +16,11 @@ mod redb;
 mod rocksdb;
 #[cfg(feature = "sled")]
 mod sled;
+mod spinner;
 
 use std::time::{Duration, Instant};
+
+pub use spinner::SPINNER_NAME;
 
 use crate::Result;
 use crate::store::Contestant;
@@ -25,7 +28,7 @@ use crate::store::Contestant;
 /// Those that this build has, in the order of the table's columns.
 pub fn all() -> Vec<Contestant> {
     #[allow(unused_mut, reason = "with every feature off there are few")]
-    let mut all = vec![ours::COPIED, ours::PINNED];
+    let mut all = vec![ours::COPIED, ours::PINNED, ours::PREAD, ours::INDEX_50, ours::INDEX_10];
     #[cfg(feature = "rocksdb")]
     all.push(rocksdb::ROCKSDB);
     #[cfg(feature = "lmdb")]
@@ -40,7 +43,7 @@ pub fn all() -> Vec<Contestant> {
     all.push(sled::SLED);
     #[cfg(feature = "memory")]
     all.extend([memory::BTREEMAP, memory::DASHMAP, memory::SKIPLIST, memory::LOCKFREE]);
-    all.push(append::APPEND);
+    all.extend([append::APPEND, spinner::SPINNER]);
     all
 }
 

@@ -6,15 +6,20 @@ use std::fmt::Write;
 use crate::bar::{Aim, Bar, Row, Verdict};
 use crate::record::Record;
 use crate::store::Class;
+use crate::workload::LOAD;
+use crate::{beyond, growth};
 
 /// What the store is called that the others are compared with.
 pub const OURS: &str = "kvs";
-/// Its rows of pinned reads, and the floor: in the table, but no peers.
-const NO_PEERS: [&str; 3] = [OURS, "kvs_pinned", "append"];
+/// Its variants, the floor, and the spinner: in the table, but no peers.
+const NO_PEERS: [&str; 7] = [OURS, "kvs_pinned", "kvs_pread", "kvs_index50", "kvs_index10", "append", "spinner"];
 /// Columns, as far as there are records of them.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 18] = [
     "kvs",
     "kvs_pinned",
+    "kvs_pread",
+    "kvs_index50",
+    "kvs_index10",
     "rocksdb",
     "lmdb",
     "lmdb_writemap",
@@ -27,15 +32,23 @@ const ORDER: [&str; 14] = [
     "skiplist",
     "lockfree",
     "append",
+    "spinner",
 ];
 
-/// The records of one shape and number of keys.
+/// The place of a store among the columns.
+pub fn order(store: &str) -> usize {
+    ORDER.iter().position(|known| *known == store).unwrap_or(ORDER.len())
+}
+
+/// The records of one shape, number of keys and limit of memory.
 #[derive(Debug)]
 pub struct Part<'a> {
     /// Sizes of keys and values.
     pub shape: &'a str,
     /// Keys.
     pub n: u64,
+    /// What the group of each cell could use.
+    pub memory_limit_bytes: Option<u64>,
     /// Stores, in the order of the columns.
     pub stores: Vec<&'a str>,
     records: Vec<&'a Record>,
@@ -71,18 +84,21 @@ pub struct Compared<'a> {
 
 /// The parts of a run, in the order in which they were measured.
 pub fn parts(records: &[Record]) -> Vec<Part<'_>> {
-    let mut seen: Vec<(&str, u64)> = Vec::new();
+    fn key(record: &Record) -> (&str, u64, Option<u64>) {
+        (&record.shape, record.n, record.memory_limit_bytes)
+    }
+    let mut seen = Vec::new();
     for record in records {
-        if !seen.contains(&(&record.shape, record.n)) {
-            seen.push((&record.shape, record.n));
+        if !seen.contains(&key(record)) {
+            seen.push(key(record));
         }
     }
-    let part = |(shape, n)| {
-        let records: Vec<&Record> = records.iter().filter(|r| r.shape == shape && r.n == n).collect();
+    let part = |part @ (shape, n, memory_limit_bytes)| {
+        let records: Vec<&Record> = records.iter().filter(|record| key(record) == part).collect();
         let present: BTreeSet<&str> = records.iter().map(|r| r.store.as_str()).collect();
         let known = ORDER.into_iter().filter(|store| present.contains(store));
         let others = present.iter().copied().filter(|store| !ORDER.contains(store));
-        Part { shape, n, stores: known.chain(others).collect(), records }
+        Part { shape, n, memory_limit_bytes, stores: known.chain(others).collect(), records }
     };
     seen.into_iter().map(part).collect()
 }
@@ -96,14 +112,29 @@ pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
 }
 
 impl<'a> Part<'a> {
+    /// What they were made of.
+    pub fn records(&self) -> &[&'a Record] {
+        &self.records
+    }
+
     /// The rows of the bar for which there is anything.
     pub fn compare(&self, bar: &'a Bar) -> Vec<Compared<'a>> {
         // What other shapes reach is reported; the bar does not speak of them.
         let column = (self.shape == bar.shape).then(|| bar.column(self.n));
-        bar.rows.iter().filter_map(|row| self.compare_row(row, column)).collect()
+        let aim = |row: &Row| match column {
+            // Loads are no row of their own there.
+            Some(_) if self.memory_limit_bytes.is_some() && row.metric == "rate" && row.workload != LOAD.name => {
+                Aim::Ratio(1.0 / bar.beyond.behind_max)
+            }
+            Some(column) if self.memory_limit_bytes.is_none() => row.aim(column),
+            _ => Aim::None,
+        };
+        let peer = self.memory_limit_bytes.map(|_| bar.beyond.peer.as_str());
+        bar.rows.iter().filter_map(|row| self.compare_row(row, aim(row), peer)).collect()
     }
 
-    fn compare_row(&self, row: &'a Row, column: Option<usize>) -> Option<Compared<'a>> {
+    /// Where `peer` is given, it is the only one that counts.
+    fn compare_row(&self, row: &'a Row, aim: Aim, peer: Option<&str>) -> Option<Compared<'a>> {
         let mut numbers = BTreeMap::new();
         for &store in &self.stores {
             let records: Vec<_> =
@@ -121,16 +152,15 @@ impl<'a> Part<'a> {
         }
         let ours = numbers.get(OURS);
         let class = ours.map(|ours| ours.class);
-        let peers = numbers.iter().filter(|(store, number)| !NO_PEERS.contains(store) && Some(number.class) == class);
+        let peers = numbers.iter().filter(|(store, number)| {
+            !NO_PEERS.contains(store) && Some(number.class) == class && peer.is_none_or(|peer| peer == **store)
+        });
         let rivals: Vec<(&str, f64)> = peers.filter_map(|(store, number)| Some((*store, number.value?))).collect();
         let best = row.best(rivals.iter().map(|&(_, value)| value));
         let best = best.and_then(|best| rivals.iter().find(|&&(_, value)| value == best).copied());
         let ours = ours.and_then(|ours| ours.value);
         let ratio = ours.zip(best).map(|(ours, (_, best))| row.ratio_of(ours, best));
-        let (aim, verdict) = match column {
-            Some(column) => (row.aim(column), row.verdict(column, ours, best.map(|(_, best)| best))),
-            None => (Aim::None, Verdict::Open),
-        };
+        let verdict = row.verdict(aim, ours, best.map(|(_, best)| best));
         Some(Compared { row, numbers, best, ratio, aim, verdict })
     }
 }
@@ -139,8 +169,13 @@ impl<'a> Part<'a> {
 pub fn render(records: &[Record], bar: &Bar) -> String {
     let mut out = String::from("# kvs beside other stores\n\n");
     let _ = write!(out, "{}", header(records));
+    if let Some(growth) = growth::table(records, bar) {
+        let _ = write!(out, "\n{growth}");
+    }
     for part in parts(records) {
-        let _ = write!(out, "\n## {} keys, {}\n\n{}", count(part.n), part.shape, table(&part, bar));
+        let limit = part.memory_limit_bytes.map(|bytes| format!(", in {} of memory", number("_bytes", bytes as f64)));
+        let _ = write!(out, "\n## {} keys, {}{}\n\n", count(part.n), part.shape, limit.unwrap_or_default());
+        let _ = write!(out, "{}{}", table(&part, bar), beyond::notes(&part, bar));
     }
     let _ = write!(out, "\n{}", footnotes(records));
     out
@@ -181,7 +216,8 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
         let plain = part.records.iter().filter(|r| r.class != Class::Synced);
         plain.map(|r| (r.store.as_str(), r.class)).collect()
     };
-    let _ = writeln!(out, "| row | {} | ratio | aim | |", part.stores.join(" | "));
+    let ratio = part.memory_limit_bytes.map_or("ratio".to_owned(), |_| format!("to {}", bar.beyond.peer));
+    let _ = writeln!(out, "| row | {} | {ratio} | aim | |", part.stores.join(" | "));
     let _ = writeln!(out, "|---|{}--:|--:|---|", "--:|".repeat(part.stores.len()));
     let letters: Vec<&str> =
         part.stores.iter().map(|store| classes.get(store).map_or("s", |class| class.letter())).collect();
@@ -207,7 +243,9 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
             .collect();
         let ratio = compared.ratio.map_or("–".to_owned(), times);
         let aim = match compared.aim {
-            Aim::Ratio(aim) => format!("{aim:.1}x"),
+            // Tenths, unless it has more.
+            Aim::Ratio(aim) if (aim * 10.0 - (aim * 10.0).round()).abs() < 1e-9 => format!("{aim:.1}x"),
+            Aim::Ratio(aim) => times(aim),
             Aim::AtMost(most) => format!("≤ {}", number(&row.metric, most)),
             Aim::None => String::new(),
         };
@@ -225,8 +263,17 @@ fn table(part: &Part<'_>, bar: &Bar) -> String {
         }
         let _ = writeln!(out, "| {} | {} | {ratio} | {aim} | {verdict} |", row.title, cells.join(" | "));
     }
-    if part.shape == bar.shape {
-        let list = |rows: &[&str]| if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) };
+    let list = |rows: &[&str]| if rows.is_empty() { String::new() } else { format!(" ({})", rows.join(", ")) };
+    if part.memory_limit_bytes.is_some() {
+        let _ = writeln!(
+            out,
+            "\nRows with a bar: {reached} reached it; {} are behind {} by more than {}{}.",
+            behind.len(),
+            bar.beyond.peer,
+            times(bar.beyond.behind_max),
+            list(&behind)
+        );
+    } else if reached + short.len() + behind.len() > 0 {
         let _ = writeln!(
             out,
             "\nRows with a bar: {reached} reached it; {} fell short but are not behind{}; {} are behind the best peer{}. At most {} may fall short, and none be behind.",

@@ -10,6 +10,8 @@ use crate::store::{Class, Contestant};
 pub struct Outcome {
     /// The numbers.
     pub metrics: Metrics,
+    /// Operations in each whole second, where the workload counts them.
+    pub series: Vec<f64>,
     /// A limit of time came first.
     pub cut: bool,
 }
@@ -46,6 +48,8 @@ pub enum Needs {
     Synced,
     /// That it is there after it was closed.
     Durable,
+    /// Gets and writes, for long. The idle spinner takes part too, and in nothing else.
+    Lasting,
 }
 
 /// One workload.
@@ -69,9 +73,12 @@ impl Workload {
         if contestant.looks {
             return self.needs == Needs::PureReads;
         }
+        if contestant.idles {
+            return self.needs == Needs::Lasting;
+        }
         match self.needs {
             Needs::Writes => self.begins == Begins::Empty || contestant.reads,
-            Needs::PureReads | Needs::Reads => contestant.reads,
+            Needs::PureReads | Needs::Reads | Needs::Lasting => contestant.reads,
             Needs::Order => contestant.ordered,
             Needs::Synced => contestant.syncs,
             Needs::Durable => contestant.is_durable() && contestant.reads,
@@ -128,6 +135,7 @@ pub const WORKLOADS: &[Workload] = workloads! {
     "disk_overwrite" Loaded Durable false space::after_overwrites;
     "bytes_written" Empty Durable false space::bytes_written;
     "memory" Loaded Durable false space::memory;
+    "over_time" Loaded Lasting false fill::over_time;
 };
 
 /// The workload of this name.

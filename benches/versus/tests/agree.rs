@@ -15,7 +15,7 @@ use kvs_versus::store::{Budget, Contestant, Pairs, Scan, Store, Tally};
 use kvs_versus::workload::{Begins, LOAD, WORKLOADS};
 use kvs_versus::{Result, shape, stores};
 
-const BUDGET: Budget = Budget { memtable_bytes: 4 << 20, cache_bytes: 64 << 20 };
+const BUDGET: Budget = Budget { memtable_bytes: 4 << 20, cache_bytes: 64 << 20, keys: 1000, limited: false };
 
 fn spec(store: &str, workload: &str, shape: &str, n: u64, dir: &Path) -> Spec {
     Spec {
@@ -27,6 +27,8 @@ fn spec(store: &str, workload: &str, shape: &str, n: u64, dir: &Path) -> Spec {
         fill_seconds: 20.0,
         memtable_bytes: BUDGET.memtable_bytes,
         cache_bytes: BUDGET.cache_bytes,
+        memory_limit_bytes: None,
+        group: None,
         dir: dir.to_owned(),
         program: env!("CARGO_BIN_EXE_kvs-versus").into(),
         seed: 1,
@@ -91,11 +93,28 @@ fn compare(contestant: &Contestant, store: &dyn Store, map: &BTreeMap<Vec<u8>, V
 
 #[test]
 fn every_store_agrees_with_a_map() {
+    stores::all().iter().filter(|contestant| contestant.reads).for_each(|contestant| agree(contestant, &BUDGET));
+}
+
+/// Those that have settings of their own for limited memory, with those: small segments, an index for few of the keys, no read-ahead.
+#[test]
+fn stores_agree_with_a_map_where_memory_is_limited() {
+    let budget = Budget { memtable_bytes: 256 << 10, cache_bytes: 64 << 10, keys: 300, limited: true };
+    let all = stores::all();
+    let special: Vec<_> = all
+        .iter()
+        .filter(|c| c.reads && (c.settings)(&budget) != (c.settings)(&Budget { limited: false, ..budget }))
+        .collect();
+    assert!(special.iter().any(|contestant| contestant.name == "kvs"));
+    special.into_iter().for_each(|contestant| agree(contestant, &budget));
+}
+
+fn agree(contestant: &Contestant, budget: &Budget) {
     const KEYS: u64 = 400;
-    for contestant in stores::all().iter().filter(|contestant| contestant.reads) {
+    {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
-        let mut store = (contestant.open)(&path, &BUDGET, false).unwrap();
+        let mut store = (contestant.open)(&path, budget, false).unwrap();
         let mut map = BTreeMap::new();
         let mut rng = Rng::new(42);
         for round in 0..3 {
@@ -131,7 +150,7 @@ fn every_store_agrees_with_a_map() {
         }
         if contestant.is_durable() {
             store.close().unwrap();
-            store = (contestant.open)(&path, &BUDGET, false).unwrap();
+            store = (contestant.open)(&path, budget, false).unwrap();
             compare(contestant, &*store, &map, &mut rng, KEYS);
         }
     }
@@ -194,6 +213,26 @@ fn every_store_runs_every_workload() {
 fn every_store_runs_the_main_rows_in_other_shapes() {
     for shape in ["8/8", "24/400", "urls"] {
         run_all(shape, 1000, true);
+    }
+}
+
+/// A cell whose memory is limited says what its store used when it was let go of, and when it was closed; others say nothing of it.
+#[test]
+fn limited_cells_tell_what_was_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |workload: &str, limit: Option<u64>| {
+        let path = dir.path().join(format!("{workload} {limit:?}"));
+        let spec = Spec { memory_limit_bytes: limit, ..spec("kvs", workload, "16/100", 1000, &path) };
+        Cell::new(spec).unwrap().run().unwrap().metrics
+    };
+    for workload in ["fill_random", "disk_load"] {
+        let metrics = run(workload, Some(1 << 30));
+        // The keys of the log are always known. Those of tables are not all where so few make an index of whole pages.
+        let known = metrics["index_keys"];
+        assert!(known == 1000.0 || (workload == "disk_load" && known < 1000.0), "{workload}: {metrics:?}");
+        assert_eq!(metrics["index_budget_bytes"], 17_000.0, "{workload}");
+        assert!(metrics["anonymous_bytes"] > 1e5 && metrics["mapped_bytes"] > 1e5, "{workload}: {metrics:?}");
+        assert!(!run(workload, None).contains_key("index_keys"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Cell;
 use crate::Result;
-use crate::measure::{self, Done, Latencies};
+use crate::measure::{self, Done, Latencies, Seconds};
 use crate::store::{Pairs, Store};
 use crate::workload::Outcome;
 
@@ -104,6 +104,36 @@ pub fn overwrite(cell: &Cell) -> Result<Outcome> {
     };
     let (_, outcome) = work_off(cell, 1, prepare, |(key, value)| store.put(key, value), Buffers::default())?;
     finish(cell, &*store, cell.n(), outcome)
+}
+
+/// Random keys that are there, for so many seconds: latencies, and how many there were in each second.
+pub fn over_time(cell: &Cell) -> Result<Outcome> {
+    let store = cell.begin()?;
+    let (mut rng, mut key, mut value) = (cell.rng(0), Vec::new(), Vec::new());
+    let (mut latencies, mut seconds) = (Latencies::new()?, Seconds::default());
+    let begin = Instant::now();
+    let mut operations = 0;
+    let passed = loop {
+        let chosen = rng.below(cell.n());
+        cell.shape.key(chosen, cell.n(), &mut key);
+        cell.shape.value(chosen, operations as u8, &mut value);
+        let start = Instant::now();
+        store.put(&key, &value)?;
+        let end = Instant::now();
+        latencies.add(end - start);
+        operations += 1;
+        seconds.add(end - begin);
+        if (end - begin).as_secs_f64() >= cell.spec.seconds {
+            break end - begin;
+        }
+    };
+    let done = Done { operations, seconds: passed.as_secs_f64() };
+    let mut outcome = Outcome { series: seconds.whole(passed), ..Outcome::default() }.with("rate", done.rate());
+    latencies.tell(&mut outcome.metrics);
+    if let Some(slowest) = outcome.series.iter().copied().min_by(f64::total_cmp) {
+        outcome = outcome.with("slowest_second_rate", slowest);
+    }
+    finish(cell, &*store, if cell.contestant.reads { cell.n() } else { 0 }, outcome)
 }
 
 /// All keys, each once, in an order unlike that in which they were written.

@@ -82,10 +82,7 @@ pub fn after_kill(cell: &Cell) -> Result<Outcome> {
 
 /// What the child does until it is killed.
 pub fn be_the_victim(cell: &Cell) -> Result<()> {
-    // SAFETY: asks the kernel to kill this process when its parent ends, so that a parent that is killed leaves nobody who goes on writing.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
+    measure::end_with_parent()?;
     let counter = Counter::open(&counter_path(&cell.spec.dir))?;
     let store = cell.open()?;
     let (mut key, mut value) = (Vec::new(), Vec::new());

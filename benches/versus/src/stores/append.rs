@@ -18,6 +18,8 @@ pub const APPEND: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: false,
+    only_named: false,
+    idles: false,
     version: "",
     settings: |_| "write() of lengths, key and value for each put or batch; fdatasync for synced ones".to_owned(),
     open,

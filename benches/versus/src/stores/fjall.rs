@@ -24,6 +24,8 @@ pub const FJALL: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("FJALL_VERSION"),
     settings: |budget| {
         format!(

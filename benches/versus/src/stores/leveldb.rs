@@ -25,6 +25,8 @@ pub const LEVELDB: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("LEVELDB_VERSION"),
     settings: |budget| {
         format!(

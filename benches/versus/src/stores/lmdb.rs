@@ -2,7 +2,8 @@
 //!
 //! - `MDB_NOSYNC`: a commit writes pages to the page cache (or changes the mapping) and syncs nothing, so it survives
 //!   `kill -9` and not power loss. Synced puts go without that flag: an fdatasync (or msync) and a synced meta page a commit, LMDB's default.
-//! - The map is 32 times the memory budget, which reserves addresses only; the file is sparse. Read-ahead stays on: data fits into memory.
+//! - The map is 32 times the memory budget, or 32 GiB, which reserves addresses only; the file is sparse. Read-ahead stays on where data fits into memory;
+//!   where a group limits memory it is off (`MDB_NORDAHEAD`), as its documentation says for data larger than memory.
 //! - `MDB_NOMEMINIT` is not reachable through heed; its cost is small.
 //! - Every get and scan opens and ends a read transaction, as every other store pays its own; heed keeps the slot of the thread.
 //! - LMDB has no checksums and no compression; that is in its favour on reads and against it on disk.
@@ -25,6 +26,8 @@ pub const LMDB: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("LMDB_VERSION"),
     settings: |budget| settings(budget, "MDB_NOSYNC"),
     open: |path, budget, synced| open(path, budget, synced, EnvFlags::empty()),
@@ -38,12 +41,13 @@ pub const LMDB_WRITEMAP: Contestant = Contestant {
 };
 
 fn map_bytes(budget: &Budget) -> u64 {
-    budget.cache_bytes * 32
+    (budget.cache_bytes * 32).max(32 << 30)
 }
 
 fn settings(budget: &Budget, flags: &str) -> String {
     format!(
-        "{flags} (neither NOSYNC nor NOMETASYNC where puts are synced), map of {} MiB, a transaction each",
+        "{flags}{} (neither NOSYNC nor NOMETASYNC where puts are synced), map of {} MiB, a transaction each",
+        if budget.limited { ", MDB_NORDAHEAD" } else { "" },
         map_bytes(budget) >> 20
     )
 }
@@ -51,6 +55,7 @@ fn settings(budget: &Budget, flags: &str) -> String {
 fn open(path: &Path, budget: &Budget, synced: bool, flags: EnvFlags) -> Result<Box<dyn Store>> {
     std::fs::create_dir_all(path)?;
     let flags = if synced { flags } else { flags | EnvFlags::NO_SYNC };
+    let flags = if budget.limited { flags | EnvFlags::NO_READ_AHEAD } else { flags };
     let mut options = EnvOpenOptions::new();
     options.map_size(usize::try_from(map_bytes(budget))?);
     // SAFETY: `flags` asks for what the module's head says: less durability, which is wanted, and WRITE_MAP, under which a stray write of this

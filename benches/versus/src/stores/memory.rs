@@ -25,6 +25,8 @@ pub const BTREEMAP: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: "std",
     settings: |_| "behind a RwLock of the standard library".to_owned(),
     open: open::<Tree>,

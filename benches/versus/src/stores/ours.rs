@@ -1,14 +1,23 @@
 //! kvs with its defaults: mapped log, mapped tables, every record checked on every read, class a.
 //!
 //! In a row of its own gets are pinned: the value is looked at where it lies, verified, not copied.
+//!
+//! Where memory is limited ([`Budget::limited`]):
+//!
+//! - The log's segments are sized to the memtable budget: three of them, as by default.
+//! - The memory that it may use is that of the memtables and of the point index, which gets what all keys need. Tables are mapped: the page cache is
+//!   theirs, and counted by the group.
+//! - `kvs_pread` reads tables by position instead, through a block cache of the size that the others get.
+//! - `kvs_index50` and `kvs_index10` give the index a half and a tenth of that. Keys beyond are found by the tables' own hash sections.
 
 use std::path::Path;
 use std::time::Duration;
 
-use kvs::{Batch, Db, Durability, Options};
+use kvs::{Batch, Db, Durability, Options, TableIo};
 
 use super::wait_until_still;
 use crate::Result;
+use crate::record::Metrics;
 use crate::shape::tag_of;
 use crate::store::{Budget, Class, Contestant, Pairs, Scan, Store, Tally};
 
@@ -21,9 +30,11 @@ pub const COPIED: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: false,
+    only_named: false,
+    idles: false,
     version: kvs_version(),
-    settings,
-    open,
+    settings: |budget| settings(&options(budget)),
+    open: |path, budget, _| open(path, options(budget)),
 };
 
 pub const PINNED: Contestant = Contestant {
@@ -34,27 +45,98 @@ pub const PINNED: Contestant = Contestant {
     ..COPIED
 };
 
+pub const PREAD: Contestant = Contestant {
+    name: "kvs_pread",
+    only_named: true,
+    settings: |budget| settings(&pread_options(budget)),
+    open: |path, budget, _| open(path, pread_options(budget)),
+    ..COPIED
+};
+
+pub const INDEX_50: Contestant = Contestant {
+    name: "kvs_index50",
+    only_named: true,
+    settings: |budget| settings(&mapped_options(budget, 50)),
+    open: |path, budget, _| open(path, mapped_options(budget, 50)),
+    ..COPIED
+};
+
+pub const INDEX_10: Contestant = Contestant {
+    name: "kvs_index10",
+    only_named: true,
+    settings: |budget| settings(&mapped_options(budget, 10)),
+    open: |path, budget, _| open(path, mapped_options(budget, 10)),
+    ..COPIED
+};
+
+/// Bytes of the point index for a key, with the holes of its memory: what it takes at ten million keys, and a little more.
+const INDEX_BYTES_A_KEY: u64 = 17;
+
 const fn kvs_version() -> &'static str {
     env!("KVS_VERSION")
 }
 
 fn options(budget: &Budget) -> Options {
+    if budget.limited {
+        return mapped_options(budget, 100);
+    }
     Options { memtable_bytes_max: budget.memtable_bytes, memory_bytes_max: budget.cache_bytes, ..Options::default() }
 }
 
-fn settings(budget: &Budget) -> String {
-    let options = options(budget);
+/// For limited memory: an index of so many hundredths of what all keys need.
+fn mapped_options(budget: &Budget, index_percent: u64) -> Options {
+    let default = Options::default();
+    let segment_bytes_max = default.segment_bytes_max.min(budget.memtable_bytes / 3);
+    Options {
+        memtable_bytes_max: budget.memtable_bytes,
+        segment_bytes_max,
+        segment_bytes_min: default.segment_bytes_min.min(segment_bytes_max),
+        table_io: TableIo::Mapped,
+        cache_bytes: 0,
+        memory_bytes_max: budget.memtable_bytes + budget.keys * INDEX_BYTES_A_KEY * index_percent / 100,
+        ..default
+    }
+}
+
+/// The same with positioned reads, the whole index, and a cache.
+fn pread_options(budget: &Budget) -> Options {
+    let mapped = mapped_options(budget, 100);
+    Options {
+        table_io: TableIo::Positioned,
+        cache_bytes: budget.cache_bytes,
+        memory_bytes_max: mapped.memory_bytes_max + budget.cache_bytes,
+        ..mapped
+    }
+}
+
+fn settings(options: &Options) -> String {
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let default = Options::default();
+    let is_default = options.table_io == default.table_io && options.segment_bytes_max == default.segment_bytes_max;
+    let tables = match options.table_io {
+        TableIo::Positioned => {
+            format!("mapped log, tables read by position through a cache of {}", mib(options.cache_bytes))
+        }
+        _ => "mapped log and tables".to_owned(),
+    };
+    let index =
+        if is_default { String::new() } else { format!(", {} of that for the index", mib(index_bytes_max(options))) };
     format!(
-        "defaults: mapped log and tables, no compression, a checksum of every record on every read, memtables of {} MiB in segments \
-         of up to {} MiB, memory of {} MiB",
-        options.memtable_bytes_max >> 20,
-        options.segment_bytes_max >> 20,
-        options.memory_bytes_max >> 20
+        "{}{tables}, no compression, a checksum of every record on every read, memtables of {} in segments of up to {}, memory of {}{index}",
+        if is_default { "defaults: " } else { "" },
+        mib(options.memtable_bytes_max),
+        mib(options.segment_bytes_max),
+        mib(options.memory_bytes_max)
     )
 }
 
-fn open(path: &Path, budget: &Budget, _synced: bool) -> Result<Box<dyn Store>> {
-    Ok(Box::new(Ours(Db::open(path, options(budget))?)))
+/// What the budget of memory leaves for the point index.
+fn index_bytes_max(options: &Options) -> u64 {
+    options.memory_bytes_max.saturating_sub(options.memtable_bytes_max + options.cache_bytes)
+}
+
+fn open(path: &Path, options: Options) -> Result<Box<dyn Store>> {
+    Ok(Box::new(Ours(Db::open(path, options)?)))
 }
 
 struct Ours(Db);
@@ -118,6 +200,21 @@ impl Store for Ours {
             self.0.compact::<&[u8]>(..)?;
         }
         wait_until_still(Duration::from_millis(200), || Ok(self.signs()))
+    }
+
+    fn numbers(&self) -> Metrics {
+        let (stats, options) = (self.0.stats(), self.0.options());
+        let numbers = [
+            ("index_bytes", stats.index_bytes),
+            ("index_budget_bytes", index_bytes_max(options)),
+            ("index_keys", stats.index_keys),
+            ("tables", stats.tables),
+            ("covered_tables", stats.covered_tables),
+            ("cache_bytes", stats.cache_bytes),
+            ("order_bytes", stats.order_bytes),
+            ("fence_bytes", stats.fence_bytes),
+        ];
+        numbers.into_iter().map(|(name, value)| (name.to_owned(), value as f64)).collect()
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -19,6 +19,8 @@ pub const REDB: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("REDB_VERSION"),
     settings: |budget| {
         format!(

@@ -31,6 +31,8 @@ pub const ROCKSDB: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("ROCKSDB_VERSION"),
     settings: |budget| {
         format!(

@@ -20,6 +20,8 @@ pub const SLED: Contestant = Contestant {
     looks: false,
     vanishes: false,
     peer: true,
+    only_named: false,
+    idles: false,
     version: env!("SLED_VERSION"),
     settings: |budget| {
         format!("HighThroughput, flushed every 500 ms, no compression, cache of {} MiB", budget.cache_bytes >> 20)
