@@ -5,7 +5,7 @@
 //!  1 it must come after the last one
 //!  2 exchange the mask in its checksum, the old place's for the new one's, and append it
 //!  3 the first record of a key gets an entry among the hashes, the first of a block a fence
-//!  4 a block that has reached its size gets its trailer
+//!  4 a block that has reached its size gets its trailer, and a check of its records together
 //! finish: fences, hash pages (entries sorted), their index, properties, footer; then fdatasync
 //! ```
 //!
@@ -218,7 +218,11 @@ impl Builder {
     }
 
     fn close_block(&mut self) -> Result<()> {
-        block::put_trailer(&mut self.piece, &self.starts, self.salt, self.block_at);
+        let len = (self.position() - self.block_at) as usize;
+        // What is no longer than that has not been appended yet.
+        let records = self.piece.len().checked_sub(len).filter(|_| len <= block::WHOLE_RECORDS_MAX);
+        let whole = records.map(|from| block::whole_check(&self.piece[from..]));
+        block::put_trailer(&mut self.piece, &self.starts, whole, self.salt, self.block_at);
         self.starts.clear();
         self.block_at = self.position();
         self.flow()

@@ -15,8 +15,12 @@ const MAGIC: [u8; 8] = *b"kvs tbl\n";
 const END_MAGIC: [u8; 8] = *b"kvs end\n";
 /// Raised when a change can't be told by a feature bit.
 const FORMAT_VERSION: u32 = 1;
-/// Features that a file may use and this version knows: none yet.
-const FEATURES_KNOWN: u32 = 0;
+/// Trailers may have a check of all records of their block together.
+const WHOLE_CHECKS: u32 = 1;
+/// Features that a file may use and this version knows.
+const FEATURES_KNOWN: u32 = WHOLE_CHECKS;
+/// Those that a new file uses.
+const FEATURES: u32 = WHOLE_CHECKS;
 /// What the header's check covers.
 const HEADER_CHECKED: usize = 56;
 /// What the footer's check covers.
@@ -34,11 +38,16 @@ pub enum HeaderRead {
     Newer(String),
 }
 
-/// The header of table `number` of `database`.
+/// The header of a new table `number` of `database`.
 pub fn encode_header(database: u128, number: u64) -> [u8; HEADER_BYTES] {
+    header_with(FEATURES, database, number)
+}
+
+fn header_with(features: u32, database: u128, number: u64) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out[12..16].copy_from_slice(&features.to_le_bytes());
     out[16..32].copy_from_slice(&database.to_le_bytes());
     out[32..40].copy_from_slice(&number.to_le_bytes());
     let check = check_of(&out[..HEADER_CHECKED], FileSalt::new(database, number), 0);
@@ -61,8 +70,8 @@ pub fn read_header(head: &[u8], database: u128, number: u64) -> HeaderRead {
             "the table has format {version}, features {features:#x}; this version reads format {FORMAT_VERSION}, features {FEATURES_KNOWN:#x}"
         ));
     }
-    if head[..HEADER_CHECKED] != encode_header(database, number)[..HEADER_CHECKED] {
-        return HeaderRead::Bad("the table's header is not as this version writes it");
+    if head[..HEADER_CHECKED] != header_with(features, database, number)[..HEADER_CHECKED] {
+        return HeaderRead::Bad("the table's header is not as any version writes it");
     }
     HeaderRead::Good
 }

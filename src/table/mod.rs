@@ -5,7 +5,7 @@
 //! header     := magic 8 | version u32 | features u32 | database id u128 | number u64 | zeros to 56 | check u32 | zeros to 64
 //! block      := record* | trailer
 //! trailer    := (offset of a record from the block's start u16, in units of 8 bytes)* | zeros to a multiple of 8
-//!               | count of records u16 | 0 u16 | check u32
+//!               | (check of all records u64, if bit 0 of flags) | count of records u16 | flags u16 | check u32
 //! fences     := (prefix u64)*blocks | (start u32, in units of 8 bytes)*(blocks + 1) | zeros to a multiple of 8
 //! hash pages := (hash32 u32 above offset / 8 u32, one u64)*keys | all ones to a multiple of 64 entries
 //! hash index := (first hash32 of the page u32 | check of the page u32)*pages
@@ -25,7 +25,8 @@
 //! * All checks are `half(XXH3(bytes, at(number, offset of the first)))`. What decides where a search goes is checked before it is
 //!   used. Fences, index and properties are read and checked once, at the first use, and stay in memory (12 bytes a block, 8
 //!   bytes for 64 keys); an open looks at header and footer only. A trailer is checked whenever its block is entered, a page
-//!   whenever it is searched, and of the records that a search compares the two that decide.
+//!   whenever it is searched, and of the records that a search compares the two that decide. A walk checks each record that it stands on, or, when
+//!   it has come far, all of a block at once.
 //! * A check is no proof of good will: whoever can write the file can compute it. So every offset and count is bounded before it is
 //!   used; memory and work are bounded by the file's length.
 //! * The manifest remembers of each table its length, the footer's check and the range of its keys ([`Meta`]).

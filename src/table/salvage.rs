@@ -11,7 +11,7 @@
 //!
 //! Work is bounded by the file's length, whatever the bytes say; memory by a block, the longest record, or the longest section.
 
-mod records;
+pub(super) mod records;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

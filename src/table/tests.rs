@@ -685,3 +685,120 @@ fn costs() {
         println!("{took:9.1} ns {what}");
     }
 }
+
+/// A walk that has come far verifies whole blocks, and what it gives is the same: all that stands before a damaged record, and then an error.
+#[test]
+fn a_walk_that_goes_far_passes_no_damage() {
+    let items: Vec<Item> = (0..300u64).map(|i| put(format!("key:{i:04}"), i + 1, vec![i as u8; 20])).collect();
+    let place = Place::simulated();
+    let meta = place.build(&items, 1024);
+    let bytes = place.bytes();
+    let table = place.open(&meta, Io::Mapped).unwrap();
+    let blocks = table.fences().unwrap().blocks();
+    let mut whole = 0;
+    for forward in [true, false] {
+        let mut cursor = place.cursor(&table, false, None, None);
+        cursor.seek_to_end_of(forward).unwrap();
+        while current(&cursor).is_some() {
+            whole += u32::from(cursor.walk().is_whole());
+            cursor.step(forward).unwrap();
+        }
+    }
+    assert!(whole > 500, "{whole} records of {blocks} blocks, twice, were verified as part of a whole");
+    let mut random = Random::new(23);
+    // Where records stand, in the order of keys.
+    let mut starts = Vec::new();
+    let note = |_, offset| {
+        starts.push(offset);
+        Ok(())
+    };
+    table.hashes(note).unwrap();
+    starts.sort_unstable();
+    for (round, forward) in (0..1000).map(|round| (round, round % 2 == 0)) {
+        let at = random.below(items.len() as u64) as usize;
+        let len = table.record_at(starts[at]).unwrap().1.unpadded_len() as u64;
+        let mut bad = bytes.clone();
+        bad[(starts[at] + random.below(len)) as usize] ^= 1 << random.below(8);
+        place.replace(&bad);
+        let io = if round % 3 == 0 { Io::Positioned } else { Io::Mapped };
+        let damaged = place.open(&meta, io).unwrap();
+        let mut cursor = place.cursor(&damaged, round % 5 == 0, None, None);
+        let mut seen = Vec::new();
+        let mut moved = cursor.seek_to_end_of(forward);
+        while let (Ok(()), Some(item)) = (&moved, current(&cursor)) {
+            seen.push(item);
+            moved = cursor.step(forward);
+        }
+        assert_eq!(moved.unwrap_err().kind(), crate::ErrorKind::Corruption, "round {round}");
+        if !forward {
+            seen.reverse();
+        }
+        let expected = if forward { &items[..at] } else { &items[at + 1..] };
+        assert!(seen == expected, "round {round}: {} records, and the damage is in number {at}", seen.len());
+    }
+}
+
+/// A merge gives its table a new check of all records, so it looks at each of those that it takes: a block whose checks are right, with a record
+/// in it whose checksum is not, goes no further.
+#[test]
+fn a_merge_looks_at_each_record() {
+    let items: Vec<Item> = (0..300u64).map(|i| put(format!("key:{i:04}"), i + 1, vec![i as u8; 20])).collect();
+    let place = Place::simulated();
+    let meta = place.build(&items, 1024);
+    let mut bytes = place.bytes();
+    let table = place.open(&meta, Io::Mapped).unwrap();
+    let fences = table.fences().unwrap();
+    let (start, end) = fences.bounds(fences.blocks() / 2);
+    let (start, end) = (start as usize, end as usize);
+    let salt = FileSalt::new(DATABASE, NUMBER);
+    let layout = super::block::Layout::read(&bytes[start..end], salt, start as u64).unwrap();
+    bytes[start + 40] ^= 1;
+    let starts: Vec<u16> =
+        (0..layout.count).map(|i| (layout.start(&bytes[start..end], i).unwrap() / 8) as u16).collect();
+    let records = &bytes[start..start + layout.records_end];
+    let mut sealed = records.to_vec();
+    let whole = Some(super::block::whole_check(records));
+    super::block::put_trailer(&mut sealed, &starts, whole, salt, start as u64);
+    bytes[start..end].copy_from_slice(&sealed);
+    place.replace(&bytes);
+    let table = place.open(&meta, Io::Mapped).unwrap();
+    for (streaming, is_refused) in [(false, false), (true, true)] {
+        let mut cursor = place.cursor(&table, streaming, None, None);
+        let mut moved = cursor.seek_to_end_of(true);
+        while moved.is_ok() && current(&cursor).is_some() {
+            moved = cursor.step(true);
+        }
+        assert_eq!(moved.is_err(), is_refused, "streaming: {streaming}");
+    }
+    assert!(table.verify(&*place.read()).is_err());
+}
+
+/// Where fences are lost, a damaged record that was as long as a trailer would be there was taken for one: it was in no list of what is lost. Found by a
+/// reader.
+#[test]
+fn a_damaged_record_is_no_trailer() {
+    use super::HEADER_BYTES;
+    use super::salvage::records::{Piece, Records};
+    let items: Vec<Item> = (0..300u64).map(|i| put(format!("key:{i:04}"), i + 1, vec![i as u8; 14])).collect();
+    let place = Place::simulated();
+    let meta = place.build(&items, 4096);
+    let bytes = place.bytes();
+    let salt = FileSalt::new(DATABASE, NUMBER);
+    for damaged in 1..40u64 {
+        let at = HEADER_BYTES as u64 + 40 * damaged;
+        let mut bad = bytes.clone();
+        bad[at as usize + 20] ^= 1;
+        place.replace(&bad);
+        let file = crate::lenient::Lenient::open(&*place.env, &place.dir.join(super::name(NUMBER))).unwrap();
+        let end = HEADER_BYTES as u64 + meta.data_bytes;
+        let mut records = Records::new(file, salt, HASH_SEED, None, end, Some(meta.clone()));
+        let (mut count, mut gaps) = (0, Vec::new());
+        while let Some(piece) = records.next().unwrap() {
+            match piece {
+                Piece::Record(_) => count += 1,
+                Piece::Gap(gap) => gaps.push((gap.start, gap.end)),
+            }
+        }
+        assert_eq!((count, &*gaps), (299, &[(at, at + 40)][..]), "number {damaged}");
+    }
+}

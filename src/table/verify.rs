@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! 1 length, header, footer; properties against the manifest
-//! 2 block by block: the trailer; records without a gap, each verified, padded with zeros; keys ascend and versions descend; the
-//!   fence is the first key's
+//! 2 block by block: the trailer; records without a gap, each verified, and all together, padded with zeros; keys ascend and versions
+//!   descend; the fence is the first key's
 //! 3 what was counted is what the manifest says
 //! 4 the hash pages have the newest version of every key, and nothing else
 //! ```
 
-use crate::coding::round_up_8;
 use crate::env::ReadFile;
 use crate::error::{Error, Result, zeroed};
 use crate::files::File;
@@ -155,9 +154,11 @@ impl Verifying<'_> {
             at += header.len();
             first.get_or_insert(header);
         }
+        if layout.is_whole(block) == Some(false) {
+            return Err(corrupt(0, "the check of the block's records together does not match"));
+        }
         let offsets_end = layout.records_end + 2 * layout.count as usize;
-        let trailer_end = layout.records_end + round_up_8(2 * layout.count as usize);
-        self.zeros(block.get(offsets_end..trailer_end).unwrap_or(&[1]), start)?;
+        self.zeros(block.get(offsets_end..layout.starts_end()).unwrap_or(&[1]), start)?;
         match first {
             Some(first) if at == layout.records_end => Ok(first),
             _ => Err(corrupt(at, "the block is longer than its records")),
@@ -214,6 +215,7 @@ impl Verifying<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coding::round_up_8;
     use crate::error::ErrorKind;
     use crate::merging::Source;
     use crate::record::FileSalt;
@@ -417,8 +419,14 @@ mod tests {
             put(bytes, at, sum);
         }
         for &(start, end) in blocks {
-            let count = u16::from_le_bytes([bytes[end - 8], bytes[end - 7]]) as usize;
-            if let Some(from) = (end - 8).checked_sub(round_up_8(2 * count)).filter(|&from| from >= start) {
+            let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]) as usize;
+            let (count, flags) = (word(end - 8), word(end - 6));
+            let whole_at = end - 8 - if flags == 1 { 8 } else { 0 };
+            if let Some(from) = whole_at.checked_sub(round_up_8(2 * count)).filter(|&from| from >= start) {
+                if flags == 1 {
+                    let whole = crate::table::block::whole_check(&bytes[start..from]);
+                    bytes[whole_at..end - 8].copy_from_slice(&whole.to_le_bytes());
+                }
                 put(bytes, end - 4, check_of(&bytes[from..end - 4], salt, start as u64));
             }
         }

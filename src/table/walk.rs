@@ -1,4 +1,6 @@
-//! A walk over part of a table. Verifies every record that it stands on.
+//! A walk over part of a table. Verifies every record that it stands on: by itself or, once the walk has come past a number of records of a
+//! block, all of the next block together, by the check in its trailer. Where that does not match the records are verified one by one, so that
+//! what is whole is given and what is damaged is named. A merge always looks at each record: it makes a new check over what it copies.
 //!
 //! Mapped, there is one window: the file. Otherwise there are many: a block from the cache or, streaming, a run of blocks that it read
 //! for itself.
@@ -22,6 +24,9 @@ use crate::walk::{Stand, Walk, Window};
 
 /// What a streaming cursor reads at a time, or one block if that is longer.
 const STREAM_BYTES: u64 = 256 << 10;
+
+/// A walk that has come past so many records of one block will probably want all of the next.
+const FAR: u32 = 8;
 
 /// Where a walk gets its bytes.
 #[derive(Debug)]
@@ -56,8 +61,11 @@ pub struct TableWalk {
     /// The block's records that lie within `low` and `high`.
     first: u32,
     end: u32,
-    /// The record it stands on, if it stands on one.
+    /// The block's records were verified together.
+    is_whole: bool,
+    /// The record it stands on, if it stands on one, and the one that it came to first in this block.
     index: u32,
+    entered: u32,
     /// A buffer to read into.
     spare: Vec<u8>,
     /// What the seek that comes next will find.
@@ -106,7 +114,9 @@ impl Table {
             layout: Layout::default(),
             first: 0,
             end: 0,
+            is_whole: false,
             index: 0,
+            entered: 0,
             spare: Vec::new(),
             aimed: None,
             ahead: Ahead::default(),
@@ -160,6 +170,12 @@ impl TableWalk {
         Ok(bytes.part(at + header.key_at as usize, at + header.value_at()))
     }
 
+    /// Was the block that it is in verified as a whole?
+    #[cfg(test)]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// The table that it walks.
     #[cfg(test)]
     pub fn table(&self) -> &Arc<Table> {
@@ -174,7 +190,14 @@ impl TableWalk {
         }
         self.open(stand, block, forward)?;
         let index = index.unwrap_or(if forward { self.first } else { self.end.wrapping_sub(1) });
+        self.entered = index;
         self.load(stand, index, false)
+    }
+
+    /// Verifies the block that it is in as a whole, if it can be. What is not is verified record by record.
+    fn verify_whole(&mut self, stand: &Stand) {
+        let block = stand.window().tail(self.start);
+        self.is_whole = self.layout.is_whole(block) == Some(true);
     }
 
     /// Where a seek leads; what it will read there is asked for from memory.
@@ -220,6 +243,7 @@ impl TableWalk {
         let bytes = stand.window().tail(start);
         self.layout = self.table.layout(bytes.get(..(end - start) as usize).unwrap_or(&[]), start)?;
         self.block = block;
+        self.is_whole = false;
         let count = self.layout.count;
         self.first = if block == self.low.block { self.low.index } else { 0 };
         self.end = if block == self.high.block { self.high.index.min(count) } else { count };
@@ -263,7 +287,7 @@ impl TableWalk {
         let (at, record, header) =
             self.layout.record(stand.window().tail(start), index).ok_or_else(|| block::no_record(file, start))?;
         let offset = start + at as u64;
-        if !is_verified {
+        if !is_verified && !self.is_whole {
             if self.is_mapped {
                 file.will_need(&header, offset);
             }
@@ -289,13 +313,17 @@ impl TableWalk {
 
     #[cold]
     fn next_block(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {
-        match if forward { self.block.checked_add(1) } else { self.block.checked_sub(1) } {
-            Some(block) => self.enter(stand, block, forward, None),
-            None => {
-                stand.leave();
-                Ok(())
-            }
+        let goes_far = self.is_whole || self.index.abs_diff(self.entered) >= FAR;
+        let next = if forward { self.block.checked_add(1) } else { self.block.checked_sub(1) };
+        stand.leave();
+        let Some(block) = next.filter(|&block| self.bounds_reach(block)) else { return Ok(()) };
+        self.open(stand, block, forward)?;
+        // A merge copies records one by one, and so it looks at each: one check for many is for those who read.
+        if goes_far && matches!(self.through, Through::Table) {
+            self.verify_whole(stand);
         }
+        self.entered = if forward { self.first } else { self.end.wrapping_sub(1) };
+        self.load(stand, self.entered, false)
     }
 }
 
@@ -372,13 +400,18 @@ impl Walk for TableWalk {
         match forward {
             true if at < self.end => {
                 let index = at.max(self.first);
+                self.entered = index;
                 self.load(stand, index, found.is_verified && index == at)
             }
             false if at > self.first => {
                 let end = at.min(self.end);
+                self.entered = end.wrapping_sub(1);
                 self.load(stand, end.wrapping_sub(1), found.is_verified_before && end == at)
             }
-            _ => self.next_block(stand, forward),
+            _ => {
+                self.entered = self.index;
+                self.next_block(stand, forward)
+            }
         }
     }
 

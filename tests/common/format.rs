@@ -276,6 +276,8 @@ pub struct Table {
     /// Names of all parts, and where they start.
     pub parts: Vec<(&'static str, usize)>,
     pub footer_check: u32,
+    /// Do trailers say it of all records of a block together, too?
+    pub has_whole_checks: bool,
 }
 
 pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
@@ -296,7 +298,9 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
 
     taker.at = 0;
     taker.is(b"kvs tbl\n");
-    assert_eq!((taker.u32(), taker.u32()), (1, 0));
+    assert_eq!(taker.u32(), 1);
+    let features = taker.u32();
+    assert!(features <= 1);
     let (found, told) = (taker.u128(), taker.u64());
     assert_eq!((found, told), (id, number));
     taker.zeros(16);
@@ -314,7 +318,13 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
     for block in starts.windows(2) {
         assert_eq!(taker.at, block[0]);
         let n = u16::from_le_bytes(bytes[block[1] - 8..block[1] - 6].try_into().unwrap()) as usize;
-        let trailer = block[1] - 8 - up_8(2 * n);
+        let flags = u16::from_le_bytes(bytes[block[1] - 6..block[1] - 4].try_into().unwrap());
+        assert!(u32::from(flags) <= features, "{name}: the flags of a block");
+        let trailer = block[1] - 8 - 8 * usize::from(flags) - up_8(2 * n);
+        assert!(
+            features == 0 || flags == u16::from(trailer - block[0] <= 32 << 10),
+            "{name}: whether there is a check of all"
+        );
         let mut offsets = Vec::new();
         firsts.push(records.len());
         while taker.at < trailer {
@@ -325,7 +335,11 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
         let told: Vec<u16> = (0..n).map(|_| taker.u16()).collect();
         taker.equals(offsets, told, "where a block's records start");
         taker.pad();
-        assert_eq!((taker.u16() as usize, taker.u16()), (n, 0));
+        if flags == 1 {
+            let whole = taker.u64();
+            assert_eq!(whole, xxh3_64(&bytes[block[0]..trailer]), "{name}: the check of a block's records");
+        }
+        assert_eq!((taker.u16() as usize, taker.u16()), (n, flags));
         let check = taker.u32();
         taker.equals(check, salt.check(&bytes[trailer..block[1] - 4], block[0]), "the check of a block");
     }
@@ -399,7 +413,7 @@ pub fn table(name: &str, bytes: &[u8], id: u128, hash_seed: u64) -> Table {
         ("properties", properties_at),
         ("footer", footer_at),
     ];
-    Table { properties: told, blocks: starts, records, parts, footer_check }
+    Table { properties: told, blocks: starts, records, parts, footer_check, has_whole_checks: features == 1 }
 }
 
 // --- manifest ----------------------------------------------------------------------------------------------

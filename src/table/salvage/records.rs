@@ -7,9 +7,10 @@
 //! 5 what is neither such a record nor a trailer is a gap
 //! ```
 //!
-//! Is what lies between records a trailer, or has it lost some? A trailer of `n` records has `T(n) = round_up_8(2n) + 8` bytes, and a
-//! record has 16 at least. So if `n` records follow one another from a block's start and exactly `T(n)` bytes are left, nothing was
-//! lost: with one more record there would be more. Where the block's start is not known a trailer proves itself by its check.
+//! Is what lies between records a trailer, or has it lost some? A trailer of `n` records has `T(n) = round_up_8(2n) + 8` bytes, or 8 more with
+//! a check of all records, and a record has 16 at least. So if `n` records follow one another from a block's start and exactly that many
+//! bytes are left, nothing was lost: with one more record there would be more. Where fences do not say
+//! where blocks are, a damaged record may have just that length: there a trailer proves itself by its check, and one that is damaged is a gap.
 //!
 //! Work is bounded by the file's length, whatever the bytes say; memory by a block, or by the longest record.
 
@@ -30,8 +31,10 @@ use crate::table::{HEADER_BYTES, Meta, check_of};
 const SEARCHES: u64 = 64;
 /// Bytes of a record before its lengths.
 pub const LENGTHS_AT: usize = 12;
-/// What is behind a trailer's offsets.
+/// What is behind a trailer's offsets, and behind the check of all records.
 const TRAILER_TAIL: u64 = 8;
+/// The flag of a trailer with such a check.
+const WHOLE: u32 = 1;
 
 /// What comes next in a table.
 #[derive(Debug)]
@@ -67,8 +70,6 @@ pub struct Records {
     at: u64,
     /// With fences: the next block.
     block: u32,
-    /// Without fences: where the block that it is in starts, if that is known, and how many records it has seen of it.
-    open: Option<(u64, u64)>,
     /// Where the last record started.
     last_start: u64,
     queue: VecDeque<Piece>,
@@ -93,9 +94,8 @@ impl Records {
         let first = HEADER_BYTES as u64;
         let fences = fences.map(Arc::new);
         let queue = VecDeque::new();
-        let open = Some((first, 0));
         let (block, last_start, last) = (0, 0, None);
-        Records { file, salt, hash_seed, fences, end, at: first, block, open, last_start, queue, last, meta, budget }
+        Records { file, salt, hash_seed, fences, end, at: first, block, last_start, queue, last, meta, budget }
     }
 
     /// The next piece. An error is one of this machine, say a lack of memory, and not one of the table.
@@ -173,7 +173,7 @@ impl Records {
                 continue;
             }
             let left = block.end - block.start - at as u64;
-            if whole && left == trailer_len(count) {
+            if whole && is_trailer_len(left, count) {
                 return;
             }
             whole = false;
@@ -200,9 +200,6 @@ impl Records {
             return Ok(false);
         }
         if let Some(record) = self.record_at(self.at)? {
-            if let Some((_, count)) = &mut self.open {
-                *count += 1;
-            }
             self.last_start = record.at.start;
             self.at = record.at.end;
             self.queue.push_back(Piece::Record(record));
@@ -217,14 +214,7 @@ impl Records {
         if to >= readable || self.budget == 0 {
             to = self.end.max(from);
         }
-        let is_trailer = match self.open {
-            Some((_, count)) if to - from == trailer_len(count) => true,
-            _ => self.proves_itself(from, to)?,
-        };
-        if is_trailer {
-            self.open = Some((to, 0));
-        } else {
-            self.open = None;
+        if !self.proves_itself(from, to)? {
             self.queue.push_back(Piece::Gap(from..to));
         }
         self.at = to;
@@ -233,14 +223,15 @@ impl Records {
 
     /// Are the bytes `from..to` a good trailer of the block with the last record?
     fn proves_itself(&mut self, from: u64, to: u64) -> Result<bool> {
-        let longest = trailer_len(u64::from(u16::MAX));
+        let longest = trailer_len(u64::from(u16::MAX), WHOLE);
         if to - from > longest || to > self.file.len() {
             return Ok(false);
         }
         let bytes = self.file.copy(from, to)?;
         let tail = bytes.len().saturating_sub(TRAILER_TAIL as usize);
-        let count = get_u32(&bytes, tail).unwrap_or(0);
-        if !(1..=u32::from(u16::MAX)).contains(&count) || trailer_len(u64::from(count)) != to - from {
+        let word = get_u32(&bytes, tail).unwrap_or(0);
+        let (count, flags) = (word & u32::from(u16::MAX), word >> u16::BITS);
+        if count == 0 || flags > WHOLE || trailer_len(u64::from(count), flags) != to - from {
             return Ok(false);
         }
         let last = 2 * (count as usize - 1);
@@ -279,9 +270,13 @@ impl Records {
     }
 }
 
-/// Bytes of the trailer of so many records.
-fn trailer_len(count: u64) -> u64 {
-    (2 * count).next_multiple_of(8) + TRAILER_TAIL
+/// Bytes of the trailer of so many records: with these flags, a check of all of them or none.
+fn trailer_len(count: u64, flags: u32) -> u64 {
+    (2 * count).next_multiple_of(8) + 8 * u64::from(flags) + TRAILER_TAIL
+}
+
+fn is_trailer_len(len: u64, count: u64) -> bool {
+    [0, WHOLE].iter().any(|&flags| len == trailer_len(count, flags))
 }
 
 /// How long the record at the start of `bytes` says it is, if it says what a record can say.
