@@ -119,6 +119,8 @@ pub struct File {
 struct Waste {
     dead: AtomicU64,
     held: AtomicU64,
+    /// Whether nothing of it is wanted any more, and it only waits for a flush. Who picks merges leaves it out.
+    outlived: AtomicBool,
     /// Of `dead`, what was estimated.
     estimated: AtomicU64,
     overwritten_counted: AtomicBool,
@@ -188,6 +190,16 @@ impl File {
     /// Bytes of its records that are not live.
     pub fn dead(&self) -> u64 {
         self.waste.dead.load(Ordering::Relaxed)
+    }
+
+    /// Is nothing of it wanted any more, so that it will go as soon as what is newer is flushed?
+    pub fn set_outlived(&self, is_outlived: bool) {
+        self.waste.outlived.store(is_outlived, Ordering::Relaxed);
+    }
+
+    /// Was that said?
+    pub fn is_outlived(&self) -> bool {
+        self.waste.outlived.load(Ordering::Relaxed)
     }
 
     /// About so many bytes of its records were overwritten, where nobody could count.

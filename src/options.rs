@@ -93,7 +93,7 @@ pub struct Options {
     /// Memory that the store may use: segments, cache, and, of what is left, the point index. Default: 1 GiB. With less than the index needs (14
     /// bytes a key) the oldest tables are searched by their own hash sections instead: slower by a read or two, and right.
     pub memory_bytes_max: u64,
-    /// Bytes of table files for a hundred bytes of live records, about; more, and tables are merged. Default: 150.
+    /// Bytes of table files for a hundred bytes of live records, logs included, about; more, and tables are merged. Default: 150.
     /// Larger: fewer bytes written by merges. Smaller: less disk. 110 to 1000.
     pub space_percent: u64,
     /// Runs of tables; more, and some are merged. Default: 12. Larger: fewer bytes written by merges. Smaller: faster scans and

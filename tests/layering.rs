@@ -129,6 +129,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "engine/tables",
             "engine/flush",
             "engine/picking",
+            "engine/outlived",
             "engine/compaction",
             "engine/coverage",
             "engine/worker",

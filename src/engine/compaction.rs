@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::cursor::{Cursor, RunWalk};
+use crate::engine::outlived::{Looks, Piece};
 use crate::engine::output::{Built, Output};
 use crate::engine::picking::{self, Limits, Shape};
 use crate::engine::reserve::Taker;
@@ -81,6 +82,8 @@ pub(crate) struct Background {
     seen_iterators: u64,
     /// A merge found damage: no more merges until the store is opened again.
     stopped: bool,
+    /// Tables of which nothing may be live.
+    looks: Looks,
     /// The last piece of work was a flush.
     pub has_flushed: bool,
     /// The last piece of work was none that uncovers.
@@ -97,6 +100,7 @@ impl Default for Background {
             held_for: None,
             seen_iterators: 0,
             stopped: false,
+            looks: Looks::default(),
             has_flushed: false,
             may_uncover: false,
         }
@@ -189,6 +193,14 @@ impl Core {
         asked.iter().for_each(|asked| asked.answer(Err(why.clone())));
     }
 
+    /// Drops tables of which nothing is live. Damage that it meets is left to whoever reads it, and any other failure to whoever writes.
+    pub(crate) fn drop_some(&self, background: &mut Background) -> Piece {
+        if self.options.read_only || self.failure().is_some() {
+            return Piece::default();
+        }
+        self.drop_outlived(&mut background.looks).unwrap_or_default()
+    }
+
     /// One step of the merge under way, or of one that is picked now. False if there is nothing to merge.
     pub(crate) fn merge_some(&self, background: &mut Background, at_rest: bool) -> Result<bool> {
         if background.stopped || self.options.read_only || self.failure().is_some() {
@@ -274,6 +286,7 @@ impl Core {
         let runs_max = self.options.runs_max as usize;
         let limits = Limits {
             space_percent: self.options.space_percent,
+            logged: logged(&version),
             dead_bytes_min: DEAD_BYTES_MIN.min(self.options.table_bytes_max / 4),
             tombstones_min: TOMBSTONES_MIN.min(self.options.table_bytes_max / 1024),
             runs_max: if scans > SCANS_FREQUENT { runs_max.div_ceil(3) } else { runs_max },
@@ -291,7 +304,9 @@ impl Core {
 
     /// Small tables of a run that lie side by side become one.
     fn pick_neighbours(&self, run: &Run) -> Option<Job> {
-        let sizes: Vec<u64> = run.slices.iter().map(|slice| slice.table.meta().len).collect();
+        // What is outlived goes by itself, and is no neighbour.
+        let size = |slice: &Slice| if slice.table.file().is_outlived() { u64::MAX } else { slice.table.meta().len };
+        let sizes: Vec<u64> = run.slices.iter().map(size).collect();
         let row = picking::neighbours(&sizes, self.options.table_bytes_max / 4)?;
         let start = Some(Arc::from(run.slices[row.start].first()));
         let stop = run.slices.get(row.end).map(|next| Arc::from(next.first()));
@@ -356,7 +371,10 @@ impl Core {
         let snapshot = self.snapshots.summary().1;
         let stays = |slice: &Slice, newer: &Option<Vec<u8>>| {
             let in_the_way = bottom && tombstones(slice, snapshot) > 0;
-            newer.as_deref().is_none_or(|key| key > slice.last()) && !is_worn(slice) && !in_the_way
+            let is_apart = newer.as_deref().is_none_or(|key| key > slice.last());
+            // What is outlived goes by itself; on a full disk whoever waits for room does not wait for that.
+            let goes = slice.table.file().is_outlived() && !self.is_reserve_out();
+            is_apart && (goes || !is_worn(slice) && !in_the_way)
         };
         let skipped = slices.iter().take_while(|slice| stays(slice, &first_newer)).count();
         let start = match (first_newer, slices.get(skipped)) {
@@ -464,7 +482,7 @@ impl Core {
         let shapes = sizes(&version, self.snapshots.summary().1);
         let (bytes, dead) =
             shapes.iter().fold((0, 0), |(b, d), shape| (b + shape.bytes, d + shape.dead.min(shape.bytes)));
-        let allowed = (bytes - dead) / 100 * (self.options.space_percent - 100);
+        let allowed = (bytes - dead + logged(&version)) / 100 * (self.options.space_percent - 100);
         // A run of which half has been merged away counts half: as a merge goes on it makes up for the flushes beside it.
         let share = |shape: &Shape| (shape.bytes - shape.dead.min(shape.bytes)) * 100 / shape.bytes.max(1);
         let by_runs = shapes.iter().map(share).sum::<u64>() / self.options.runs_max;
@@ -509,7 +527,7 @@ impl Core {
     }
 
     /// Retires the tables of an older version that are not in the present one.
-    fn retire_gone(&self, version: &Version) {
+    pub(crate) fn retire_gone(&self, version: &Version) {
         let now = self.version.pin(&epoch::pin());
         let left: HashSet<u64> = now.slices().map(|slice| slice.table.meta().number).collect();
         let gone = version.slices().filter(|slice| !left.contains(&slice.table.meta().number));
@@ -572,7 +590,7 @@ fn count_tombstones(version: &Version, at: usize, oldest_snapshot: Option<Seq>, 
     for slice in &version.runs[at].slices {
         let meta = slice.table.meta();
         let tombstones = tombstones(slice, oldest_snapshot);
-        if tombstones == 0 || !seen.insert(meta.number) {
+        if tombstones == 0 || slice.table.file().is_outlived() || !seen.insert(meta.number) {
             continue;
         }
         shape.tombstones += tombstones;
@@ -598,6 +616,11 @@ fn shapes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
     shapes
 }
 
+/// Bytes in segments.
+fn logged(version: &Version) -> u64 {
+    version.memtables.iter().map(|memtable| memtable.file.end()).sum()
+}
+
 /// The same without tombstones: a merge asks for this again and again.
 fn sizes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
     let shape_of = |run: &Arc<Run>| {
@@ -605,7 +628,8 @@ fn sizes(version: &Version, oldest_snapshot: Option<Seq>) -> Vec<Shape> {
         let mut seen = HashSet::new();
         for slice in &run.slices {
             let (meta, file) = (slice.table.meta(), slice.table.file());
-            if seen.insert(meta.number) {
+            // What is outlived goes by itself.
+            if !file.is_outlived() && seen.insert(meta.number) {
                 shape.bytes += meta.len;
                 shape.records += meta.records;
                 // What was kept for snapshots can't be dropped while there are any.

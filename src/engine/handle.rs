@@ -86,7 +86,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         if !self.handle.core().is_forked() {
-            self.handle.core().snapshots.release(self.seq);
+            self.handle.core().release_snapshot(self.seq);
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod durable;
 pub mod flush;
 pub mod handle;
 pub mod moved;
+pub mod outlived;
 pub mod output;
 pub mod picking;
 pub mod pressure;
@@ -122,6 +123,8 @@ pub struct Core {
     pub(crate) merged_since_flush: AtomicU64,
     /// Bytes of records in the last flush. As above.
     pub(crate) last_flush_bytes: AtomicU64,
+    /// A snapshot keeps a table of which nothing else is wanted.
+    pub(crate) outlived_held: AtomicBool,
     /// How much waits for a flush, so that whoever asks takes no lock.
     pub(crate) backlog: Backlog,
     pub(crate) room: Room,
@@ -236,6 +239,7 @@ impl Core {
             old_tables: Mutex::default(),
             first_own_file: parts.next_file,
             last_flush_bytes: AtomicU64::new(0),
+            outlived_held: AtomicBool::new(false),
             backlog,
             room: Room::default(),
             scans: Scans::default(),

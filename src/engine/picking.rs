@@ -16,7 +16,8 @@
 //!    grown to 400 flushes has rewritten each record 1.9 times; with twice as eager a rule 3.3 times.
 //! 5. **Rest.** Nobody has written for a while: all runs become one, once.
 //!
-//! What can't be dropped now is not counted: older versions and tombstones that a snapshot needs, while it lives.
+//! What can't be dropped now is not counted: older versions and tombstones that a snapshot needs, while it lives; nor are tables that go by themselves
+//! with the next flush.
 
 use std::ops::Range;
 
@@ -40,6 +41,8 @@ pub struct Shape {
 pub struct Limits {
     /// So many bytes of files for each live byte, in hundredths.
     pub space_percent: u64,
+    /// Bytes in logs, which are live, too: what died in tables is mostly there again.
+    pub logged: u64,
     /// Less dead space than this is not worth a merge.
     pub dead_bytes_min: u64,
     /// Fewer tombstones than this are not worth one.
@@ -92,7 +95,7 @@ const WIDTH_MIN: usize = 4;
 /// What to merge next, of `runs`, newest first.
 pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
     let (bytes, dead) = runs.iter().fold((0u64, 0u64), |(b, d), run| (b + run.bytes, d + run.dead.min(run.bytes)));
-    let live = bytes - dead;
+    let live = bytes - dead + limits.logged;
     let allowed = (limits.space_percent.saturating_sub(100) * EARLY_PERCENT / 100).max(1);
     if limits.unsettled && dead >= limits.dead_bytes_min.max(1) && dead / allowed > live / 100 {
         return Some(Pick { count: runs.len(), reason: Reason::Space });
@@ -108,7 +111,9 @@ pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
     if limits.unsettled && limits.skipped >= records.saturating_mul(SKIPS_A_RECORD).max(SKIPS_MIN) {
         return Some(Pick { count: runs.len(), reason: Reason::Scans });
     }
-    if runs.len() > limits.runs_max.max(1) {
+    // Of which all tables are outlived takes no part.
+    let there = runs.iter().filter(|run| run.bytes > 0).count();
+    if there > limits.runs_max.max(1) {
         let mut count = 1;
         let mut taken = runs[0].bytes;
         let least = WIDTH_MIN.max(runs.len() - limits.runs_max + 1);
@@ -120,7 +125,7 @@ pub fn pick(runs: &[Shape], limits: &Limits) -> Option<Pick> {
         }
         return Some(Pick { count, reason: Reason::Runs });
     }
-    if limits.at_rest && limits.unsettled && (runs.len() > 1 || dead >= limits.dead_bytes_min.max(bytes / 10)) {
+    if limits.at_rest && limits.unsettled && (there > 1 || dead >= limits.dead_bytes_min.max(bytes / 10)) {
         return Some(Pick { count: runs.len(), reason: Reason::Rest });
     }
     None
@@ -163,6 +168,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const LIMITS: Limits = Limits {
         space_percent: 150,
+        logged: 0,
         dead_bytes_min: MIB,
         tombstones_min: 1000,
         skipped: 0,

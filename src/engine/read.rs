@@ -357,7 +357,7 @@ impl Core {
         drop(guard);
         let found = keys.iter().map(|key| self.get_pinned(key.as_ref(), seq)).collect();
         if let Some(seq) = registered {
-            self.snapshots.release(seq);
+            self.release_snapshot(seq);
         }
         found
     }
@@ -366,6 +366,15 @@ impl Core {
     pub(crate) fn register_snapshot(&self) -> Seq {
         // Acquire pairs with the Release in the commit.
         self.snapshots.register(self.env.now(), || self.visible.load(Ordering::Acquire))
+    }
+
+    /// A snapshot lives no longer. If the worker could not drop a table for one, it looks again.
+    pub(crate) fn release_snapshot(&self, seq: Seq) {
+        self.snapshots.release(seq);
+        // Relaxed: see where it is set.
+        if self.outlived_held.load(Ordering::Relaxed) {
+            self.signal.tell_garbage();
+        }
     }
 
     /// Sorted sources that hold every key from `start` up to but without `stop`, the number at which to read them, and the range

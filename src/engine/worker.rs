@@ -7,6 +7,7 @@
 //!  segment     the active segment is half full: prepare the next
 //!  early       scans step over too much of the log: seal it, for a flush                               scans.rs
 //!  uncover     the index is too large; every other piece of work is something else                     coverage.rs
+//!  drop        tables of which nothing is live                                                       outlived.rs
 //!  flush       enough is sealed, or somebody waits for it; but if merges are behind, they come first in turn    flush.rs
 //!  free        what readers have left behind; user threads free nothing. No piece of work of its own.   tables.rs, index.rs
 //!  asked for   merge a range that a caller named                               compaction.rs
@@ -28,6 +29,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::engine::compaction::Background;
+use crate::engine::outlived::Piece;
 use crate::engine::signal::{COMPACT, EARLY, FLUSH, GARBAGE, SEALED, SEGMENT, STOP};
 use crate::engine::{Core, LOGS_MAX};
 use crate::error::{Error, ErrorKind};
@@ -103,6 +105,12 @@ impl Core {
             return true;
         }
         background.may_uncover = true;
+        // It is short, and it may save the merge that comes next.
+        let Piece { dropped, more } = self.drop_some(background);
+        if dropped {
+            self.free_retired();
+            return true;
+        }
         if self.flush_is_due() && self.merges_first(false) && matches!(self.merge_some(background, false), Ok(true)) {
             self.free_retired();
             return true;
@@ -153,7 +161,7 @@ impl Core {
             // There is nothing left to do: what was done may have made room.
             let _ = self.restore_reserve();
         }
-        has_flushed || has_freed
+        has_flushed || has_freed || more
     }
 
     /// Is so much sealed that it should become a table, or does somebody wait for it?

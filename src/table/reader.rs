@@ -238,9 +238,14 @@ impl Table {
     /// Calls `each` with upper half of the hash, and offset of the newest record, of every key, in the order of hashes. Reads past
     /// the cache.
     pub fn hashes(&self, mut each: impl FnMut(u32, u64) -> Result<()>) -> Result<()> {
+        self.hashes_from(0, |hash32, offset| each(hash32, offset).map(|()| true))
+    }
+
+    /// The same from the page with this number on, until `each` says no.
+    pub fn hashes_from(&self, page: usize, mut each: impl FnMut(u32, u64) -> Result<bool>) -> Result<()> {
         let index = self.hash_index()?;
         let (footer, salt) = (&self.parts.footer, self.parts.salt);
-        let (mut at, mut number) = (footer.pages_at, 0);
+        let (mut at, mut number) = (footer.pages_at + (page * PAGE_BYTES) as u64, page);
         while at < footer.index_at {
             let len = (footer.index_at - at).min(PAGES_READ_BYTES as u64);
             for page in self.parts.section(Some(&self.file), at, len)?.chunks(PAGE_BYTES) {
@@ -252,7 +257,9 @@ impl Table {
                     if !(HEADER_BYTES as u64..footer.fences_at).contains(&record) {
                         return Err(self.file.corrupt(offset, "the table's hash page leads out of its blocks"));
                     }
-                    each(hash32, record)?;
+                    if !each(hash32, record)? {
+                        return Ok(());
+                    }
                 }
                 number += 1;
             }
