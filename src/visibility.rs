@@ -181,30 +181,43 @@ impl<S: Source> Visible<S> {
     #[inline]
     pub fn step(&mut self, forward: bool) -> Result<()> {
         if let (Current::Top(source), true, None) = (self.current, forward, &self.walk)
-            && let Some(only) = self.merging.only(true)
+            && let Some((leader, lead)) = self.merging.leader()
         {
-            // One source, as in a store that has settled, and no version that is not to be seen: no tournament, and nothing to
-            // remember.
-            let left = only.prefix();
-            if let Err(failure) = only.step(true) {
+            // One source, as in a store that has settled, or one that is before all others, and no version that is not to be seen: no
+            // tournament, and nothing to remember.
+            let left = leader.prefix();
+            if let Err(failure) = leader.step(true) {
                 self.leave();
                 return Err(failure);
             }
-            if only.is_on() && only.prefix() != left && only.kind() == Kind::Put && only.seq() <= self.seq {
-                only.release();
+            let prefix = leader.prefix();
+            if leader.is_on()
+                && prefix != left
+                && prefix < lead
+                && leader.kind() == Kind::Put
+                && leader.seq() <= self.seq
+            {
+                leader.release();
                 return Ok(());
             }
-            self.current = Current::None;
-            return self.settle_forward(Some((source, Some(left))));
+            return self.overtaken(source, left);
         }
         self.step_among_many(forward)
+    }
+
+    /// `source`, which led, has stepped from a key with the prefix `left` to a record that needs a closer look.
+    #[inline(never)]
+    fn overtaken(&mut self, source: usize, left: u64) -> Result<()> {
+        self.merging.replay();
+        self.current = Current::None;
+        self.settle_forward(Some((source, Some(left))))
     }
 
     /// As `step`, where there are many sources, or other versions than those to be seen; and backwards.
     #[inline(never)]
     fn step_among_many(&mut self, forward: bool) -> Result<()> {
         if let (Current::Top(source) | Current::Passed(source), false, None) = (self.current, forward, &self.walk)
-            && let Some(only) = self.merging.only(false)
+            && let Some(only) = self.merging.only_backward()
         {
             if only.is_unique() {
                 // As forwards. If it has passed what it stood on, it is where it must be.
