@@ -28,7 +28,7 @@ const CHILD: &str = "KVS_BENCH_INSTRUCTIONS_CHILD";
 
 type Row = (&'static str, fn(&Db));
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 20] = [
     ("put, a new key", |db| measured(|| new_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, an overwrite", |db| measured(|| old_keys().for_each(|i| db.put(key(i), VALUE).unwrap()))),
     ("put, a hot key", |db| {
@@ -73,6 +73,15 @@ const ROWS: [Row; 17] = [
     ("previous, of a table", |db| {
         db.flush().unwrap();
         previous(db);
+    }),
+    ("an entry shown, of the log", |db| visit(db, true)),
+    ("an entry shown, of a table", |db| {
+        db.flush().unwrap();
+        visit(db, true);
+    }),
+    ("an entry shown backwards, of a table", |db| {
+        db.flush().unwrap();
+        visit(db, false);
     }),
     ("an iterator and its seek, of the log", seek),
     ("an iterator and its seek, of a table", |db| {
@@ -129,6 +138,19 @@ fn previous(db: &Db) {
             assert!(iter.move_prev().unwrap());
             black_box((iter.key(), iter.value()));
         }
+    });
+}
+
+fn visit(db: &Db, forward: bool) {
+    let mut iter = db.iter().unwrap();
+    measured(|| {
+        let mut left = OPERATIONS;
+        let more = iter.visit(forward, |key, value| {
+            black_box((key, value));
+            left -= 1;
+            left > 0
+        });
+        assert!(more.unwrap() && left == 0);
     });
 }
 

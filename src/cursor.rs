@@ -8,7 +8,7 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::File;
 use crate::memtable::walk::MemtableWalk;
-use crate::merging::shared_prefix;
+use crate::merging::{Stretch, shared_prefix};
 use crate::record::Stored;
 use crate::sync::Arc;
 use crate::table::walk::{Reading, TableWalk};
@@ -94,6 +94,14 @@ impl Walk for Way {
         match self {
             Way::Memtable(walk, _) => walk.step(stand, forward),
             Way::Run(walk) => walk.step(stand, forward),
+        }
+    }
+
+    #[inline]
+    fn visit(&mut self, stand: &mut Stand, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        match self {
+            Way::Memtable(walk, _) => walk.visit(stand, stretch, to),
+            Way::Run(walk) => walk.visit(stand, stretch, to),
         }
     }
 
@@ -283,6 +291,12 @@ impl Walk for RunWalk {
         let Some((_, walk)) = &mut self.open else { return Ok(()) };
         walk.step(stand, forward)?;
         if stand.is_on() { Ok(()) } else { self.settle(stand, forward) }
+    }
+
+    /// Within the slice that it is in.
+    #[inline]
+    fn visit(&mut self, stand: &mut Stand, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        self.open.as_mut().is_some_and(|(_, walk)| walk.visit(stand, stretch, to))
     }
 
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {

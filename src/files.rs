@@ -346,6 +346,20 @@ impl File {
         let _ = (offset, len);
     }
 
+    /// The same for the cache line at `offset`.
+    #[inline]
+    pub fn prefetch_line(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let base = self.base.load(Ordering::Relaxed).cast_const().cast::<i8>();
+            // SAFETY: a prefetch reads nothing architecturally and never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(base.wrapping_add(offset as usize)) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
     /// All of a record will be read: the pages of a long one in a mapped table are asked for together, if they are not there.
     #[inline]
     pub fn will_need(&self, header: &Header, offset: u64) {

@@ -109,12 +109,34 @@ impl Iter {
         self.front.step(false)
     }
 
-    /// Shows it the entry that the iterator stands on, and those that follow, until it says no: many moves for a caller to whom each would be
-    /// a call. If it stands on none it is moved first. Afterwards it stands on the entry to which the answer was no; false: there
-    /// are no more. After an error it stands on none, and what was shown before it was right.
-    #[doc(hidden)]
+    /// Shows `to` the entry that the iterator stands on and those that follow, forwards or backwards, until it says no: the fastest way through many
+    /// entries. On a fresh iterator it begins at the first, or the last. Afterwards the iterator stands on the entry to which the answer was
+    /// no; false: there are no more. An error on the way leaves it on none, and what was shown before it was right. A close meanwhile is
+    /// noticed by the next move. If `to` panics, the iterator stands on an entry that was shown.
+    ///
+    /// ```
+    /// # let db = kvs::Db::in_memory(Default::default())?;
+    /// # (0..100u32).try_for_each(|i| db.put(i.to_be_bytes(), "7 bytes"))?;
+    /// let (mut entries, mut bytes) = (0, 0);
+    /// db.iter()?.visit(true, |_, value| {
+    ///     (entries, bytes) = (entries + 1, bytes + value.len());
+    ///     true
+    /// })?;
+    /// assert_eq!((entries, bytes), (100, 700));
+    ///
+    /// // Ten entries from a key on; it stands on the next one then.
+    /// let (mut iter, mut keys) = (db.iter()?, Vec::new());
+    /// iter.seek(50u32.to_be_bytes())?;
+    /// let more = iter.visit(true, |key, _| {
+    ///     let is_wanted = keys.len() < 10;
+    ///     keys.extend(is_wanted.then(|| key.to_vec()));
+    ///     is_wanted
+    /// })?;
+    /// assert!(more && iter.key() == 60u32.to_be_bytes());
+    /// # Ok::<(), kvs::Error>(())
+    /// ```
     #[inline]
-    pub fn show(&mut self, forward: bool, mut to: impl FnMut(&[u8], &[u8]) -> bool) -> Result<bool> {
+    pub fn visit(&mut self, forward: bool, mut to: impl FnMut(&[u8], &[u8]) -> bool) -> Result<bool> {
         self.handle.core().check_open()?;
         if !self.valid() && !self.front.step(forward)? {
             return Ok(false);
@@ -124,7 +146,7 @@ impl Iter {
                 Some(source) => (source.key(), source.value()),
                 None => (self.front.visible.key_passed(), self.value_passed()),
             };
-            if !to(key, value) {
+            if !to(key, value) || self.front.visible.visit(forward, &mut to) {
                 return Ok(true);
             }
             let moved = self.front.visible.step(forward);

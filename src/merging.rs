@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
 use crate::error::Result;
-use crate::record::{Kind, Seq};
+use crate::record::{Header, Kind, Seq};
 
 /// Eight bytes of `key` from `skip` on as a number that compares as they do; zeros after its end.
 #[inline]
@@ -33,6 +33,28 @@ pub fn prefix_after(key: &[u8], skip: usize) -> u64 {
 /// How many first bytes `a` and `b` share.
 pub fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Which records of a source that leads are entries, without a look at any other source: puts of the reader's number or before it, of other keys than the one
+/// before, that come before what the other sources stand on. Backwards the source must be one with one version of each key.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// Which way.
+    pub forward: bool,
+    /// The reader's number.
+    pub seq: Seq,
+    /// Ranks below this one come before all other sources: forwards the prefix, backwards its complement.
+    pub lead: u64,
+}
+
+impl Stretch {
+    /// Is a record with this header and prefix an entry? `before`: the prefix of the one before it; `is_other`: whether its key is another one than that
+    /// one's, which is asked only if the prefixes do not tell.
+    #[inline(always)]
+    pub fn has(&self, header: &Header, prefix: u64, before: u64, is_other: impl FnOnce() -> bool) -> bool {
+        let rank = if self.forward { prefix } else { !prefix };
+        header.kind == Kind::Put && header.seq() <= self.seq && rank < self.lead && (prefix != before || is_other())
+    }
 }
 
 /// A sorted stream of records that can go both ways.
@@ -59,6 +81,13 @@ pub trait Source {
     fn key_of<'a>(&'a self, entry: &Self::Entry) -> &'a [u8];
     /// To the next record, or the one before.
     fn step(&mut self, forward: bool) -> Result<()>;
+    /// Shows `to` the records that follow the one it stands on, one by one, and stands on the last that it showed, or on the one to which the answer was
+    /// no: then it says true. It ends before a record that has to be looked at by whoever merges (see [`Stretch`]), is out of easy reach, or is damaged;
+    /// a step from there tells. A source may always end at once.
+    #[inline]
+    fn visit(&mut self, _stretch: Stretch, _to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        false
+    }
     /// To the first record (forward) or the last.
     fn seek_to_end_of(&mut self, forward: bool) -> Result<()>;
     /// Forward: to the first record whose key is at least `key` (or larger, if `beyond`).
@@ -139,12 +168,12 @@ impl<S: Source> Merging<S> {
         }
     }
 
-    /// The source on top, if it goes forward and is known to lead: for as long as its [`prefix`](Source::prefix) is smaller than the number that comes
-    /// with it, it may be stepped by itself and stays on top. When it is not any more, [`replay`](Merging::replay) must follow.
+    /// The source on top, if it goes this way and is known to lead: for as long as its [`prefix`](Source::prefix) (backwards, the complement) is smaller
+    /// than the number that comes with it, it may be stepped by itself and stays on top. When it is not any more, [`replay`](Merging::replay) must follow.
     #[inline]
-    pub fn leader(&mut self) -> Option<(&mut S, u64)> {
+    pub fn leader(&mut self, forward: bool) -> Option<(&mut S, u64)> {
         match &mut *self.sources {
-            _ if !self.forward => None,
+            _ if self.forward != forward => None,
             // Without a look at who it is: that costs 4 % of a scan.
             [only] => Some((only, u64::MAX)),
             many if self.lead > 0 => Some((many.get_mut(self.winner.source as usize)?, self.lead)),
@@ -380,7 +409,7 @@ mod tests {
                 while let Some(top) = merging.top() {
                     seen.push(merging.source(top).entry().unwrap());
                     all += 1;
-                    let Some((leader, lead)) = merging.leader() else {
+                    let Some((leader, lead)) = merging.leader(true) else {
                         merging.step().unwrap();
                         continue;
                     };

@@ -12,7 +12,7 @@
 mod tests;
 
 use crate::error::Result;
-use crate::merging::{Merging, Source};
+use crate::merging::{Merging, Source, Stretch};
 use crate::ranges::{RangeDeletes, Walk};
 use crate::record::{Kind, Seq};
 use crate::sync::Arc;
@@ -181,7 +181,7 @@ impl<S: Source> Visible<S> {
     #[inline]
     pub fn step(&mut self, forward: bool) -> Result<()> {
         if let (Current::Top(source), true, None) = (self.current, forward, &self.walk)
-            && let Some((leader, lead)) = self.merging.leader()
+            && let Some((leader, lead)) = self.merging.leader(true)
         {
             // One source, as in a store that has settled, or one that is before all others, and no version that is not to be seen: no
             // tournament, and nothing to remember.
@@ -203,6 +203,19 @@ impl<S: Source> Visible<S> {
             return self.overtaken(source, left);
         }
         self.step_among_many(forward)
+    }
+
+    /// Shows `to` entries that follow the one it stands on, as far as a source that leads can do that by itself, and stands on the last that it showed. True:
+    /// the answer to that one was no. Otherwise a [`step`](Visible::step) goes on.
+    #[inline]
+    pub fn visit(&mut self, forward: bool, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        if let (Current::Top(_), None) = (self.current, &self.walk)
+            && let Some((leader, lead)) = self.merging.leader(forward)
+        {
+            // Backwards it has one version of each key, or it would have been stepped past what it stands on.
+            return leader.visit(Stretch { forward, seq: self.seq, lead }, to);
+        }
+        false
     }
 
     /// `source`, which led, has stepped from a key with the prefix `left` to a record that needs a closer look.

@@ -16,7 +16,7 @@
 use crate::cache::Block;
 use crate::error::Result;
 use crate::files::region::{Holder, Region};
-use crate::merging::{Source, prefix_after};
+use crate::merging::{Source, Stretch, prefix_after};
 use crate::record::{Header, Kind, Seq, Stored};
 use crate::value::Value;
 
@@ -31,6 +31,8 @@ pub struct Cursor<W> {
 pub trait Walk {
     /// To the next record, or the one before; from none, to none.
     fn step(&mut self, stand: &mut Stand, forward: bool) -> Result<()>;
+    /// As [`Source::visit`], from the record that it stands on.
+    fn visit(&mut self, stand: &mut Stand, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool;
     /// As [`Source::seek_to_end_of`].
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()>;
     /// As [`Source::seek`].
@@ -174,6 +176,19 @@ impl Stand {
         self.is_on = true;
     }
 
+    /// The key of the record it stands on; empty if it stands on none.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        let Stored { offset, header } = &self.stored;
+        if self.is_on { self.window.part(*offset, header.key_at as usize, header.key_len) } else { &[] }
+    }
+
+    /// The record it stands on, and its prefix.
+    #[inline]
+    pub fn at(&self) -> (Stored, u64) {
+        (self.stored, self.prefix)
+    }
+
     /// What of `key` orders it among the keys of all sources, but for ties.
     #[inline]
     pub fn prefix_of(&self, key: &[u8]) -> u64 {
@@ -312,8 +327,7 @@ impl<W: Walk> Source for Cursor<W> {
 
     #[inline]
     fn key(&self) -> &[u8] {
-        let Stand { stored: Stored { offset, header }, is_on, window, .. } = &self.stand;
-        if *is_on { window.part(*offset, header.key_at as usize, header.key_len) } else { &[] }
+        self.stand.key()
     }
 
     #[inline]
@@ -346,6 +360,11 @@ impl<W: Walk> Source for Cursor<W> {
     #[inline]
     fn step(&mut self, forward: bool) -> Result<()> {
         self.walk.step(&mut self.stand, forward)
+    }
+
+    #[inline]
+    fn visit(&mut self, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        self.stand.is_on && self.walk.visit(&mut self.stand, stretch, to)
     }
 
     fn seek_to_end_of(&mut self, forward: bool) -> Result<()> {

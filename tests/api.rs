@@ -21,6 +21,7 @@ mod api {
     mod snapshots;
     mod statistics;
     mod types;
+    mod visits;
 
     use std::path::Path;
 

@@ -56,7 +56,7 @@ fn same_walk(mut iter: Iter, model: &[(&Vec<u8>, &Vec<u8>)], rng: &mut Rng) {
     assert!(!iter.valid());
     let mut fresh = true;
     for _ in 0..12 {
-        let (found, expected) = match rng.below(8) {
+        let (found, expected) = match rng.below(10) {
             0 => (iter.seek_to_first().unwrap(), 0),
             1 => (iter.seek_to_last().unwrap(), n - 1),
             2 => {
@@ -68,6 +68,44 @@ fn same_walk(mut iter: Iter, model: &[(&Vec<u8>, &Vec<u8>)], rng: &mut Rng) {
                 (iter.seek_for_prev(&key).unwrap(), model.partition_point(|(k, _)| **k <= key) as i64 - 1)
             }
             4 | 5 => (iter.move_next().unwrap(), (at + 1).min(n)),
+            6 | 7 => {
+                let forward = rng.one_in(2);
+                // Standing on an entry it begins with that, else with the one that a move would lead to.
+                let from = match (at, forward) {
+                    _ if iter.valid() => at,
+                    _ if fresh => {
+                        if forward {
+                            0
+                        } else {
+                            n - 1
+                        }
+                    }
+                    (_, true) => (at + 1).min(n),
+                    (_, false) => (at - 1).max(-1),
+                };
+                let (most, mut shown) = (1 + rng.below(2 * model.len() as u64 + 2) as usize, Vec::new());
+                let more = iter.visit(forward, |key, value| {
+                    shown.push((key.to_vec(), value.to_vec()));
+                    shown.len() < most
+                });
+                let step = if forward { 1 } else { -1 };
+                let seen = shown.iter().map(|(key, value)| (key, value));
+                let expected = (0..shown.len() as i64).map(|i| model[(from + step * i) as usize]);
+                assert!(seen.eq(expected), "{from}, forward: {forward}");
+                let more = more.unwrap();
+                assert_eq!(more, shown.len() == most, "{n} there");
+                let end = from + step * (shown.len() as i64 - i64::from(more));
+                (
+                    more,
+                    if more {
+                        end
+                    } else if forward {
+                        n
+                    } else {
+                        -1
+                    },
+                )
+            }
             _ => (iter.move_prev().unwrap(), if fresh { n - 1 } else { (at - 1).max(-1) }),
         };
         fresh = false;
@@ -92,6 +130,17 @@ fn same_scan(db: &Db, snapshot: Option<&Snapshot>, model: &Map, rng: &mut Rng) {
     };
     match rng.below(4) {
         0 => {
+            let mut visited = Vec::new();
+            let forward = rng.one_in(2);
+            let more = range.unwrap().visit(forward, |key, value| {
+                visited.push((key.to_vec(), value.to_vec()));
+                true
+            });
+            assert!(!more.unwrap());
+            if !forward {
+                visited.reverse();
+            }
+            assert!(visited.iter().map(|(key, value)| (key, value)).eq(within.iter().copied()));
             let whole: Vec<_> = whole.unwrap().map(Result::unwrap).collect();
             assert_eq!(whole.len(), all.len());
             assert!(whole.iter().zip(&all).all(|(a, b)| a.0 == b.0.as_slice() && a.1 == b.1.as_slice()));
@@ -211,6 +260,12 @@ impl Met {
 /// Returns the contents at the end.
 fn run(seed: u64, ops: u64, env: &Arc<dyn Env>, path: &Path, options: &Options, met: &mut Met) -> Map {
     let mut rng = Rng::new(seed);
+    // Where there are range deletes every entry is asked about, so some histories have empty ones only.
+    let deletes_ranges = !rng.one_in(4);
+    let doomed = |rng: &mut Rng| {
+        let (low, high) = range(rng);
+        if deletes_ranges { (low, high) } else { (low.clone(), low) }
+    };
     let open = || Db::open_with(Arc::clone(env), path, options.clone()).unwrap();
     let mut db = open();
     let mut model = Map::new();
@@ -236,7 +291,7 @@ fn run(seed: u64, ops: u64, env: &Arc<dyn Env>, path: &Path, options: &Options, 
                 model.remove(&key);
             }
             556..560 => {
-                let (low, high) = range(&mut rng);
+                let (low, high) = doomed(&mut rng);
                 db.delete_range(low.as_slice()..high.as_slice()).unwrap();
                 remove_range(&mut model, &low, &high);
             }
@@ -250,7 +305,7 @@ fn run(seed: u64, ops: u64, env: &Arc<dyn Env>, path: &Path, options: &Options, 
                             model.remove(&key);
                         }
                         4 => {
-                            let (low, high) = range(&mut rng);
+                            let (low, high) = doomed(&mut rng);
                             batch.delete_range(low.as_slice()..high.as_slice());
                             remove_range(&mut model, &low, &high);
                         }

@@ -4,7 +4,8 @@ use super::order::{self, Run, record_at};
 use crate::bracket::Bound;
 use crate::error::{Error, Result};
 use crate::files::region::Region;
-use crate::record::{Header, SEQ_MAX};
+use crate::merging::Stretch;
+use crate::record::{Header, SEQ_MAX, Stored};
 use crate::sync::Arc;
 use crate::walk::{Stand, Walk, Window};
 
@@ -98,6 +99,37 @@ impl Walk for MemtableWalk {
         // One before the first is usize::MAX, which `load` finds outside.
         let at = if forward { self.at.wrapping_add(1) } else { self.at.wrapping_sub(1) };
         self.load(stand, at, forward, false)
+    }
+
+    #[inline]
+    fn visit(&mut self, stand: &mut Stand, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        let file = self.run.file();
+        let window = stand.window();
+        let ((mut stored, mut before), mut key_before) = (stand.at(), stand.key());
+        // It moves together with the stand: a closure that panics leaves both where they were.
+        let (mut last, mut enough) = (self.at, false);
+        while !enough {
+            let at = if stretch.forward { last.wrapping_add(1) } else { last.wrapping_sub(1) };
+            if at < self.low || at >= self.high {
+                break;
+            }
+            self.run.prefetch_around(at, stretch.forward);
+            let offset = self.run.offset(at);
+            let record = window.tail(offset);
+            let Some(header) = Header::decode(record) else { break };
+            let key = header.key(record);
+            let prefix = stand.prefix_of(key);
+            if !stretch.has(&header, prefix, before, || key != key_before)
+                || file.check(record, &header, offset).is_err()
+            {
+                break;
+            }
+            (last, stored, before, key_before) = (at, Stored { offset, header }, prefix, key);
+            enough = !to(key, header.value(record));
+        }
+        self.at = last;
+        stand.put(stored.offset, stored.header, before);
+        enough
     }
 
     fn seek_to_end_of(&mut self, stand: &mut Stand, forward: bool) -> Result<()> {

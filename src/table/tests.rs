@@ -14,7 +14,7 @@ use crate::env::os::OsEnv;
 use crate::env::sim::SimEnv;
 use crate::error::ErrorKind;
 use crate::files::File;
-use crate::merging::Source;
+use crate::merging::{Source, Stretch};
 use crate::record::{self, FileSalt, Header, Kind, SEQ_MAX, Seq};
 use crate::sync::Arc;
 use crate::visibility::Visible;
@@ -705,7 +705,7 @@ fn a_walk_that_goes_far_passes_no_damage() {
         }
     }
     assert!(whole > 500, "{whole} records of {blocks} blocks, twice, were verified as part of a whole");
-    let mut random = Random::new(23);
+    let (mut random, mut visited, mut enoughs) = (Random::new(23), 0, 0);
     // Where records stand, in the order of keys.
     let mut starts = Vec::new();
     let note = |_, offset| {
@@ -727,6 +727,26 @@ fn a_walk_that_goes_far_passes_no_damage() {
         let mut moved = cursor.seek_to_end_of(forward);
         while let (Ok(()), Some(item)) = (&moved, current(&cursor)) {
             seen.push(item);
+            if round % 4 < 2 {
+                // As far as it goes by itself: it tells nothing, and the step behind it meets the damage.
+                let stretch = Stretch { forward, seq: u64::MAX, lead: u64::MAX };
+                let mut shown = 0;
+                let mut show = |key: &[u8], value: &[u8]| {
+                    let number = if forward { seen.len() } else { items.len() - 1 - seen.len() };
+                    seen.push(items[number].clone());
+                    shown += 1;
+                    assert_eq!(
+                        (key, Some(value)),
+                        (&*items[number].key, items[number].value.as_deref()),
+                        "round {round}"
+                    );
+                    shown < 5
+                };
+                let enough = cursor.visit(stretch, &mut show);
+                assert_eq!(enough, shown == 5);
+                enoughs += u32::from(enough);
+                visited += shown;
+            }
             moved = cursor.step(forward);
         }
         assert_eq!(moved.unwrap_err().kind(), crate::ErrorKind::Corruption, "round {round}");
@@ -736,6 +756,7 @@ fn a_walk_that_goes_far_passes_no_damage() {
         let expected = if forward { &items[..at] } else { &items[at + 1..] };
         assert!(seen == expected, "round {round}: {} records, and the damage is in number {at}", seen.len());
     }
+    assert!(visited > 10_000 && enoughs > 1000, "{visited}, {enoughs}");
 }
 
 /// A merge gives its table a new check of all records, so it looks at each of those that it takes: a block whose checks are right, with a record

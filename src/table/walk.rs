@@ -14,7 +14,9 @@ use crate::env::ahead::{self, Ahead};
 use crate::error::{Result, zeroed};
 #[cfg(test)]
 use crate::files::Bytes;
+use crate::files::File;
 use crate::files::region::Region;
+use crate::merging::Stretch;
 use crate::record::{SEQ_MAX, Seq};
 use crate::sync::Arc;
 use crate::table::block::{self, Layout};
@@ -27,6 +29,13 @@ const STREAM_BYTES: u64 = 256 << 10;
 
 /// A walk that has come past so many records of one block will probably want all of the next.
 const FAR: u32 = 8;
+
+/// How far ahead a walk that verifies whole blocks asks for memory: two of the usual ones. What computes a check reads 4 KiB faster than memory brings them, and the CPU
+/// sees by itself only as far as the end of a page. By turns in one process a scan took 20 ns an entry with this, and 32 without (1 million pairs of 16 + 100 bytes).
+const AHEAD: u64 = 8192;
+/// For a record that is longer than that it does not ask at once.
+const AHEAD_AT_ONCE: u64 = 512;
+const CACHE_LINE: u64 = 64;
 
 /// Where a walk gets its bytes.
 #[derive(Debug)]
@@ -66,6 +75,8 @@ pub struct TableWalk {
     /// The record it stands on, if it stands on one, and the one that it came to first in this block.
     index: u32,
     entered: u32,
+    /// How far it has asked for memory.
+    asked: u64,
     /// A buffer to read into.
     spare: Vec<u8>,
     /// What the seek that comes next will find.
@@ -117,6 +128,7 @@ impl Table {
             is_whole: false,
             index: 0,
             entered: 0,
+            asked: 0,
             spare: Vec::new(),
             aimed: None,
             ahead: Ahead::default(),
@@ -198,6 +210,54 @@ impl TableWalk {
     fn verify_whole(&mut self, stand: &Stand) {
         let block = stand.window().tail(self.start);
         self.is_whole = self.layout.is_whole(block) == Some(true);
+    }
+
+    /// Shows the records of the block behind, or before, the one that it stands on. `IS_WHOLE`: they were verified together.
+    #[inline]
+    fn visit_block<const IS_WHOLE: bool>(
+        &mut self,
+        stand: &mut Stand,
+        stretch: Stretch,
+        to: &mut impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> bool {
+        let TableWalk { layout, start, first, end, is_mapped, .. } = *self;
+        let file = self.table.file();
+        let block = stand.window().tail(start);
+        let ((_, mut before), mut key_before) = (stand.at(), stand.key());
+        let (mut last, mut enough, asks) = (self.index, false, IS_WHOLE && is_mapped);
+        while !enough {
+            let index = if stretch.forward { last + 1 } else { last.wrapping_sub(1) };
+            if index < first || index >= end {
+                break;
+            }
+            let Some((at, record, header)) = layout.record(block, index) else { break };
+            let key = header.key(record);
+            let prefix = stand.prefix_of(key);
+            if !stretch.has(&header, prefix, before, || key != key_before) {
+                break;
+            }
+            if !IS_WHOLE {
+                let offset = start + at as u64;
+                if is_mapped {
+                    file.will_need(&header, offset);
+                }
+                if file.check(record, &header, offset).is_err() {
+                    break;
+                }
+            }
+            if asks {
+                ask_ahead(file, &mut self.asked, start + at as u64, stretch.forward);
+            }
+            (last, before, key_before) = (index, prefix, key);
+            enough = !to(key, header.value(record));
+        }
+        if last != self.index
+            && let Some((at, _, header)) = layout.record(block, last)
+        {
+            self.index = last;
+            stand.put(start + at as u64, header, before);
+        }
+        enough
     }
 
     /// Where a seek leads; what it will read there is asked for from memory.
@@ -320,6 +380,12 @@ impl TableWalk {
         self.open(stand, block, forward)?;
         // A merge copies records one by one, and so it looks at each: one check for many is for those who read.
         if goes_far && matches!(self.through, Through::Table) {
+            // On from where it has asked in the block before, as far as that lies ahead.
+            let end = self.start + self.layout.records_end as u64;
+            self.asked = match forward {
+                true => self.asked.min(self.start + AHEAD),
+                false => self.asked.max(end.saturating_sub(AHEAD)),
+            };
             self.verify_whole(stand);
         }
         self.entered = if forward { self.first } else { self.end.wrapping_sub(1) };
@@ -331,6 +397,27 @@ impl TableWalk {
 #[inline]
 fn seq_sought(forward: bool, beyond: bool) -> Seq {
     if forward == beyond { 0 } else { SEQ_MAX }
+}
+
+/// At the record at `offset`: asks for what lies [`AHEAD`] of it and was not asked for, which is up to `asked`. A line at a time: all of a block at once took 1.2 times
+/// as long.
+#[inline(always)]
+fn ask_ahead(file: &File, asked: &mut u64, offset: u64, forward: bool) {
+    if forward {
+        let goal = offset.saturating_add(AHEAD);
+        *asked = (*asked).max(goal.saturating_sub(AHEAD_AT_ONCE));
+        while *asked < goal {
+            file.prefetch_line(*asked);
+            *asked += CACHE_LINE;
+        }
+    } else {
+        let goal = offset.saturating_sub(AHEAD);
+        *asked = (*asked).min(goal.saturating_add(AHEAD_AT_ONCE));
+        while *asked > goal {
+            *asked = asked.saturating_sub(CACHE_LINE);
+            file.prefetch_line(*asked);
+        }
+    }
 }
 
 /// What to read in one go so as to have `block`: blocks within the bounds, of `STREAM_BYTES` together unless one alone is longer.
@@ -367,9 +454,21 @@ impl Walk for TableWalk {
         }
         let index = if forward { self.index + 1 } else { self.index.wrapping_sub(1) };
         if index >= self.first && index < self.end {
+            if self.is_whole && self.is_mapped {
+                ask_ahead(self.table.file(), &mut self.asked, stand.at().0.offset, forward);
+            }
             self.load(stand, index, false)
         } else {
             self.next_block(stand, forward)
+        }
+    }
+
+    /// Within the block that it is in.
+    #[inline]
+    fn visit(&mut self, stand: &mut Stand, stretch: Stretch, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        match self.is_whole {
+            true => self.visit_block::<true>(stand, stretch, to),
+            false => self.visit_block::<false>(stand, stretch, to),
         }
     }
 

@@ -351,6 +351,21 @@ impl Asking<'_> {
         if let Some(iter) = self.answer(db.iter(), &mut errors) {
             errors += self.compare(&mut iter.rev().map(owned), &mut map.iter().rev());
         }
+        for forward in [true, false] {
+            if let Some(mut iter) = self.answer(db.iter(), &mut errors) {
+                let mut shown = Vec::new();
+                let end = iter.visit(forward, |key, value| {
+                    shown.push(Ok((key.to_vec(), value.to_vec())));
+                    true
+                });
+                shown.extend(end.err().map(Err));
+                let mut shown = shown.into_iter();
+                errors += match forward {
+                    true => self.compare(&mut shown, &mut map.iter()),
+                    false => self.compare(&mut shown, &mut map.iter().rev()),
+                };
+            }
+        }
         errors
     }
 

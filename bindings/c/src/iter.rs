@@ -238,7 +238,7 @@ pub unsafe extern "C" fn kvs_iter_fill(
                 too_long = if fits { 0 } else { 8 + key.len() + value.len() };
                 fits
             };
-            match body.iter.show(!reverse, put) {
+            match body.iter.visit(!reverse, put) {
                 Err(failure) if count == 0 => return Err(failure.into()),
                 Err(failure) => body.failed = Some(failure),
                 Ok(true) if count == 0 => {

@@ -175,14 +175,12 @@ impl Store for Ours {
             Some(prefix) => self.0.prefix(prefix)?,
             None => self.0.iter()?,
         };
-        let mut on = match scan.from {
-            Some(from) => iter.seek(from)?,
-            None if scan.reverse => iter.seek_to_last()?,
-            None => iter.seek_to_first()?,
-        };
-        while on && tally.see(iter.key(), iter.value()) {
-            on = if scan.reverse { iter.move_prev()? } else { iter.move_next()? };
+        if let Some(from) = scan.from
+            && !iter.seek(from)?
+        {
+            return Ok(());
         }
+        iter.visit(!scan.reverse, |key, value| tally.see(key, value))?;
         Ok(())
     }
 
