@@ -212,8 +212,14 @@ fn an_iterator_keeps_what_was_dropped() {
     assert_eq!(values(&mut before), vec![1; KEYS as usize]);
     assert!(core.leaving_size().0 > 0);
     drop(before);
-    core.free_all_retired();
-    assert_eq!(core.leaving_size().0, 0);
+    // A grace period ends when no thread of the process stands in an earlier one: other tests' threads do for a while.
+    let mut looks = 0;
+    while core.leaving_size().0 > 0 {
+        looks += 1;
+        assert!(looks < 10_000_000, "{:?} is kept", core.leaving_size());
+        core.free_all_retired();
+        std::thread::yield_now();
+    }
 }
 
 /// A look ends at the first key whose record is live, and the next goes on from there.
