@@ -206,8 +206,12 @@ pub fn count(py: Python<'_>, from: impl Read, range: &Range, limit: u64) -> PyRe
         let step = &mut iter;
         let moved = call::run(py, move || {
             let mut moved = 0;
-            while moved < most && step.move_next()? {
-                moved += 1;
+            // It stands on the last one counted: nothing behind that is looked at that need not be.
+            if counted == 0 || step.move_next()? {
+                step.visit(true, |_, _| {
+                    moved += 1;
+                    moved < most
+                })?;
             }
             Ok(moved)
         })?;
