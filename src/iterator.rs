@@ -109,10 +109,10 @@ impl Iter {
         self.front.step(false)
     }
 
-    /// Shows `to` the entry that the iterator stands on and those that follow, forwards or backwards, until it says no: the fastest way through many
-    /// entries. On a fresh iterator it begins at the first, or the last. Afterwards the iterator stands on the entry to which the answer was
-    /// no; false: there are no more. An error on the way leaves it on none, and what was shown before it was right. A close meanwhile is
-    /// noticed by the next move. If `to` panics, the iterator stands on an entry that was shown.
+    /// Shows `to` the entry that the iterator stands on and those that follow, forwards or backwards, until it says no: the fastest way
+    /// through many entries. On a fresh iterator it begins at the first, or the last. Afterwards the iterator stands on the entry to which
+    /// the answer was no; false: there are no more. An error on the way leaves it on none, and what was shown before it was right. A close
+    /// meanwhile is noticed by the next move. If `to` panics, the iterator stands on an entry that was shown.
     ///
     /// ```
     /// # let db = kvs::Db::in_memory(Default::default())?;

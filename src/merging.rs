@@ -35,8 +35,9 @@ pub fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Which records of a source that leads are entries, without a look at any other source: puts of the reader's number or before it, of other keys than the one
-/// before, that come before what the other sources stand on. Backwards the source must be one with one version of each key.
+/// Which records of a source that leads are entries, without a look at any other source: puts of the reader's number or before it, of other
+/// keys than the one before, that come before what the other sources stand on. Backwards the source must be one with one version of each
+/// key.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch {
     /// Which way.
@@ -48,8 +49,8 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// Is a record with this header and prefix an entry? `before`: the prefix of the one before it; `is_other`: whether its key is another one than that
-    /// one's, which is asked only if the prefixes do not tell.
+    /// Is a record with this header and prefix an entry? `before`: the prefix of the one before it; `is_other`: whether its key is another
+    /// one than that one's, which is asked only if the prefixes do not tell.
     #[inline(always)]
     pub fn has(&self, header: &Header, prefix: u64, before: u64, is_other: impl FnOnce() -> bool) -> bool {
         let rank = if self.forward { prefix } else { !prefix };
@@ -81,9 +82,9 @@ pub trait Source {
     fn key_of<'a>(&'a self, entry: &Self::Entry) -> &'a [u8];
     /// To the next record, or the one before.
     fn step(&mut self, forward: bool) -> Result<()>;
-    /// Shows `to` the records that follow the one it stands on, one by one, and stands on the last that it showed, or on the one to which the answer was
-    /// no: then it says true. It ends before a record that has to be looked at by whoever merges (see [`Stretch`]), is out of easy reach, or is damaged;
-    /// a step from there tells. A source may always end at once.
+    /// Shows `to` the records that follow the one it stands on, one by one, and stands on the last that it showed, or on the one to which
+    /// the answer was no: then it says true. It ends before a record that has to be looked at by whoever merges (see [`Stretch`]), is out
+    /// of easy reach, or is damaged; a step from there tells. A source may always end at once.
     #[inline]
     fn visit(&mut self, _stretch: Stretch, _to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
         false
@@ -168,8 +169,9 @@ impl<S: Source> Merging<S> {
         }
     }
 
-    /// The source on top, if it goes this way and is known to lead: for as long as its [`prefix`](Source::prefix) (backwards, the complement) is smaller
-    /// than the number that comes with it, it may be stepped by itself and stays on top. When it is not any more, [`replay`](Merging::replay) must follow.
+    /// The source on top, if it goes this way and is known to lead: for as long as its [`prefix`](Source::prefix) (backwards, the
+    /// complement) is smaller than the number that comes with it, it may be stepped by itself and stays on top. When it is not any more,
+    /// [`replay`](Merging::replay) must follow.
     #[inline]
     pub fn leader(&mut self, forward: bool) -> Option<(&mut S, u64)> {
         match &mut *self.sources {

@@ -205,8 +205,8 @@ impl<S: Source> Visible<S> {
         self.step_among_many(forward)
     }
 
-    /// Shows `to` entries that follow the one it stands on, as far as a source that leads can do that by itself, and stands on the last that it showed. True:
-    /// the answer to that one was no. Otherwise a [`step`](Visible::step) goes on.
+    /// Shows `to` entries that follow the one it stands on, as far as a source that leads can do that by itself, and stands on the last
+    /// that it showed. True: the answer to that one was no. Otherwise a [`step`](Visible::step) goes on.
     #[inline]
     pub fn visit(&mut self, forward: bool, to: &mut impl FnMut(&[u8], &[u8]) -> bool) -> bool {
         if let (Current::Top(_), None) = (self.current, &self.walk)

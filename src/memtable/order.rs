@@ -34,7 +34,8 @@ use crate::sync::Arc;
 const FENCE_EVERY: usize = 8;
 /// A run of at most so many has a fence for each: 256 KiB, which the second level of cache holds.
 const DENSE_MAX: usize = 1 << 15;
-/// How many records ahead a walk prefetches: about the latency of memory over the cost of a record. With 8 a record took 92 ns, with this 76, with 32 as long.
+/// How many records ahead a walk prefetches: about the latency of memory over the cost of a record. With 8 a record took 92 ns, with this
+/// 76, with 32 as long.
 const PREFETCH_AHEAD: usize = 16;
 /// How much of one record is prefetched at most; of a longer one the CPU fetches the rest in sequence by itself.
 const FETCH_BYTES_MAX: u64 = 512;

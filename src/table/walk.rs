@@ -30,8 +30,9 @@ const STREAM_BYTES: u64 = 256 << 10;
 /// A walk that has come past so many records of one block will probably want all of the next.
 const FAR: u32 = 8;
 
-/// How far ahead a walk that verifies whole blocks asks for memory: two of the usual ones. What computes a check reads 4 KiB faster than memory brings them, and the CPU
-/// sees by itself only as far as the end of a page. By turns in one process a scan took 20 ns an entry with this, and 32 without (1 million pairs of 16 + 100 bytes).
+/// How far ahead a walk that verifies whole blocks asks for memory: two of the usual ones. What computes a check reads 4 KiB faster than
+/// memory brings them, and the CPU sees by itself only as far as the end of a page. A scan took 20 ns an entry with
+/// this, and 32 without (1 million pairs of 16 + 100 bytes).
 const AHEAD: u64 = 8192;
 /// For a record that is longer than that it does not ask at once.
 const AHEAD_AT_ONCE: u64 = 512;
@@ -399,8 +400,8 @@ fn seq_sought(forward: bool, beyond: bool) -> Seq {
     if forward == beyond { 0 } else { SEQ_MAX }
 }
 
-/// At the record at `offset`: asks for what lies [`AHEAD`] of it and was not asked for, which is up to `asked`. A line at a time: all of a block at once took 1.2 times
-/// as long.
+/// At the record at `offset`: asks for what lies [`AHEAD`] of it and was not asked for, which is up to `asked`. A line at a time: all of a
+/// block at once took 1.2 times as long.
 #[inline(always)]
 fn ask_ahead(file: &File, asked: &mut u64, offset: u64, forward: bool) {
     if forward {
